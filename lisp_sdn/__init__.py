@@ -1,0 +1,1 @@
+"""A centralized ITR/ETR for Open vSwitch networks: the library, without I/O."""

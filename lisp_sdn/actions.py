@@ -1,0 +1,141 @@
+"""What cores ask the edges to do, and what the edges tell the cores.
+
+A core takes an event and `now` (seconds since the epoch) and returns a list of actions; the
+edge carries them out in order. Nothing here does I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as MappingABC
+from dataclasses import dataclass, field
+
+from lisp_sdn.address import EidPrefix, Endpoint, IPAddress
+from lisp_sdn.rules import RuleAction, RuleChange
+
+# --- actions -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SendControl:
+    """Send a LISP control message by UDP from the controller's own socket (port 4342)."""
+
+    data: bytes
+    destination: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyRules:
+    """Send flow-, group- and meter-mods to a switch, in this order.
+
+    barrier: ask for a barrier reply afterwards.
+    """
+
+    datapath_id: int
+    changes: tuple[RuleChange, ...]
+    barrier: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PacketOut:
+    """Send a frame through a switch: `actions`, or through its tables with Output(Port.TABLE)."""
+
+    datapath_id: int
+    frame: bytes
+    in_port: int
+    actions: tuple[RuleAction, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRules:
+    """Read back ports, flows, groups and meters with our cookie; answered by `Installed`."""
+
+    datapath_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Something was dropped or refused. reason: stable code; where: component; detail: for people."""
+
+    where: str
+    reason: str
+    detail: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something worth knowing happened (log line, event stream, journal).
+
+    kind: dotted, for instance "map-cache.added", "registration.refused", "rloc.down".
+    """
+
+    kind: str
+    subject: str
+    data: MappingABC[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class MappingChanged:
+    """The mapping system's answer for (part of) an EID-prefix may have changed.
+
+    Emitted by mapping and policy; the composition root hands it to every xTR of ours, which asks
+    again for the map-cache entries that it concerns.
+    """
+
+    eid: EidPrefix
+
+
+Action = SendControl | ApplyRules | PacketOut | ReadRules | Dropped | Event | MappingChanged
+
+# --- events from switches ----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PortInfo:
+    """One OpenFlow port. mac: "aa:bb:.." as the switch tells it; up: link and admin state."""
+
+    number: int
+    name: str
+    mac: str
+    up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PacketIn:
+    """A packet that a flow sent to the controller.
+
+    cookie: of the flow that sent it. metadata: the pipeline's metadata register.
+    tunnel_source, tunnel_destination, tunnel_id: set when it came out of the tunnel.
+    """
+
+    datapath_id: int
+    table: int
+    cookie: int
+    in_port: int
+    frame: bytes
+    metadata: int = 0
+    tunnel_id: int = 0
+    tunnel_source: IPAddress | None = None
+    tunnel_destination: IPAddress | None = None
+    invalid_ttl: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FlowRemoved:
+    """A flow with notify_removed left the switch. idle: by idle timeout (not by our delete)."""
+
+    datapath_id: int
+    rule_key: tuple[int, int, tuple[tuple[str, object], ...]]
+    cookie: int
+    idle: bool
+    packets: int
+    bytes: int
+    duration: float
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchConnected:
+    """A switch finished its OpenFlow handshake."""
+
+    datapath_id: int
+    ports: tuple[PortInfo, ...]

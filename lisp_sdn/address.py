@@ -1,0 +1,164 @@
+"""Addresses and EID-prefixes as values, and their one text form (RFC 9300 section 3, RFC 8060).
+
+Text forms, the same in YAML, REST, CLI and logs:
+
+    10.0.0.0/24            EID-prefix, instance-ID 0
+    [223] 10.0.0.0/24      EID-prefix in instance-ID 223
+    [223] 10.0.0.1         host EID: a /32 or /128
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass, field
+from functools import total_ordering
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+from lisp_sdn.errors import FieldError
+
+IPAddress = IPv4Address | IPv6Address
+IPNetwork = IPv4Network | IPv6Network
+
+MAX_IID = 0xFFFFFF
+"""Instance-IDs are 24 bits in the data header (RFC 9300 section 5.3)."""
+
+_IID_TEXT = re.compile(r"^\[(\d{1,10})\]\s*(.*)$")
+
+
+class Address:
+    """Base of every locator or EID address that is not a plain IPv4 or IPv6 address.
+
+    The classes live in `lisp_sdn.wire` (MAC, distinguished name, the LCAFs of RFC 8060); the
+    brain only stores them, compares them and hands them back.
+    """
+
+    __slots__ = ()
+
+
+AnyAddress = IPAddress | Address
+
+
+@total_ordering
+@dataclass(frozen=True, slots=True)
+class EidPrefix:
+    """An EID-prefix in an instance-ID; the key of map-cache and mapping database.
+
+    iid: 0..2**24-1. network: IPv4Network or IPv6Network, without host bits.
+    Raises FieldError.
+    """
+
+    iid: int
+    network: IPNetwork
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.iid <= MAX_IID:
+            raise FieldError("iid", self.iid, f"0..{MAX_IID}")
+        if not isinstance(self.network, IPv4Network | IPv6Network):
+            raise FieldError("network", self.network, "an IPv4 or IPv6 network")
+        object.__setattr__(self, "_hash", hash((self.iid, self.network)))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __lt__(self, other: EidPrefix) -> bool:
+        return self.sort_key < other.sort_key
+
+    @property
+    def sort_key(self) -> tuple[int, int, int, int]:
+        """Order: instance-ID, family, address, length."""
+        net = self.network
+        return (self.iid, net.version, int(net.network_address), net.prefixlen)
+
+    @classmethod
+    def host(cls, iid: int, address: IPAddress) -> EidPrefix:
+        """The /32 or /128 of one EID."""
+        return cls(iid, ipaddress.ip_network(address))
+
+    @classmethod
+    def from_text(cls, text: str, *, default_iid: int = 0) -> EidPrefix:
+        """Parse "[iid] prefix"; host bits are an error, never silently dropped."""
+        match = _IID_TEXT.match(text.strip())
+        iid, rest = (int(match[1]), match[2]) if match else (default_iid, text.strip())
+        try:
+            network = ipaddress.ip_network(rest)
+        except ValueError as error:
+            raise FieldError("eid_prefix", text, f"[IID] ADDRESS/LENGTH ({error})") from None
+        return cls(iid, network)
+
+    def to_text(self) -> str:
+        """The text form; `from_text` reads it back."""
+        return f"[{self.iid}] {self.network}" if self.iid else str(self.network)
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+    @property
+    def version(self) -> int:
+        """4 or 6."""
+        return self.network.version
+
+    @property
+    def prefixlen(self) -> int:
+        """Mask length in bits of the inner prefix; the instance-ID is not counted (Q-23)."""
+        return self.network.prefixlen
+
+    @property
+    def is_host(self) -> bool:
+        """Whether this is a single EID."""
+        return self.network.prefixlen == self.network.max_prefixlen
+
+    def covers(self, other: EidPrefix) -> bool:
+        """Whether every EID of `other` is one of ours."""
+        return (
+            self.iid == other.iid
+            and self.version == other.version
+            and self.prefixlen <= other.prefixlen
+            and (int(other.network.network_address) >> self._shift)
+            == (int(self.network.network_address) >> self._shift)
+        )
+
+    def contains(self, address: IPAddress) -> bool:
+        """Whether `address`, taken in our instance-ID, is one of our EIDs."""
+        return address.version == self.version and (int(address) >> self._shift) == (
+            int(self.network.network_address) >> self._shift
+        )
+
+    @property
+    def _shift(self) -> int:
+        return self.network.max_prefixlen - self.network.prefixlen
+
+
+@dataclass(frozen=True, slots=True)
+class SourceDestPrefix:
+    """A (source, destination) key, RFC 8060 section 4.12; text form "srcdst:A|B".
+
+    Both prefixes are in the same instance-ID. Raises FieldError.
+    """
+
+    source: EidPrefix
+    destination: EidPrefix
+
+    def __post_init__(self) -> None:
+        if self.source.iid != self.destination.iid:
+            raise FieldError("source.iid", self.source.iid, f"{self.destination.iid}")
+
+    def to_text(self) -> str:
+        """The text form "srcdst:A|B"."""
+        return f"srcdst:{self.source.to_text()}|{self.destination.to_text()}"
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A UDP endpoint. port: 0..65535."""
+
+    address: IPAddress
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.address}]" if self.address.version == 6 else str(self.address)
+        return f"{host}:{self.port}"

@@ -1,0 +1,1 @@
+"""Requests to answers, without HTTP: shared by REST and CLI."""

@@ -1,0 +1,1 @@
+"""Command line tools: lispctl, lig, lisp-map-server."""

@@ -1,0 +1,470 @@
+"""The configuration file: YAML in, frozen settings out, every mistake named at once.
+
+`load` reads text, never a file: the edges read files. `ConfigError.problems` holds
+(key path, message) pairs such as ("sites[0].eid_prefixes[1].prefix", "...").
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+
+from lisp_sdn.address import MAX_IID, EidPrefix, Endpoint, IPAddress, IPNetwork
+from lisp_sdn.errors import ConfigError, FieldError
+from lisp_sdn.model import Act, Locator, Mapping
+
+_MAC = re.compile(r"^([0-9a-f]{2}:){5}[0-9a-f]{2}$")
+
+
+def _address(value: object) -> IPAddress:
+    try:
+        return ipaddress.ip_address(str(value))
+    except ValueError:
+        raise ValueError(f"{value!r} is not an IPv4 or IPv6 address") from None
+
+
+def _network(value: object) -> IPNetwork:
+    try:
+        return ipaddress.ip_network(str(value))
+    except ValueError as error:
+        raise ValueError(f"{value!r} is not ADDRESS/LENGTH ({error})") from None
+
+
+def _interface(value: object) -> ipaddress.IPv4Interface | ipaddress.IPv6Interface:
+    try:
+        if "/" not in str(value):
+            raise ValueError("the length is missing")
+        return ipaddress.ip_interface(str(value))
+    except ValueError as error:
+        raise ValueError(f"{value!r} is not GATEWAY-ADDRESS/LENGTH ({error})") from None
+
+
+def _datapath_id(value: object) -> int:
+    try:
+        number = value if isinstance(value, int) else int(str(value), 16)
+    except ValueError:
+        raise ValueError(f"{value!r} is not a datapath id (up to 16 hex digits)") from None
+    if not 0 < number < 1 << 64:
+        raise ValueError(f"{value!r} is not in 1..2**64-1")
+    return number
+
+
+def _mac(value: str) -> str:
+    if not _MAC.match(value.lower()):
+        raise ValueError(f"{value!r} is not a MAC address like 02:00:00:00:00:fe")
+    return value.lower()
+
+
+def _listen(value: object) -> Endpoint:
+    host, _, port = str(value).rpartition(":")
+    try:
+        endpoint = Endpoint(ipaddress.ip_address(host.strip("[]")), int(port))
+    except ValueError:
+        raise ValueError(f"{value!r} is not ADDRESS:PORT") from None
+    if not 0 <= endpoint.port <= 0xFFFF:
+        raise ValueError(f"{value!r}: the port is not in 0..65535")
+    return endpoint
+
+
+_TEXT = PlainSerializer(str, return_type=str, when_used="json")
+AddressField = Annotated[IPAddress, BeforeValidator(_address), _TEXT]
+NetworkField = Annotated[IPNetwork, BeforeValidator(_network), _TEXT]
+InterfaceField = Annotated[
+    ipaddress.IPv4Interface | ipaddress.IPv6Interface, BeforeValidator(_interface), _TEXT
+]
+DatapathId = Annotated[int, BeforeValidator(_datapath_id)]
+MacField = Annotated[str, AfterValidator(_mac)]
+EndpointField = Annotated[Endpoint, BeforeValidator(_listen), _TEXT]
+Iid = Annotated[int, Field(ge=0, le=MAX_IID)]
+Octet = Annotated[int, Field(ge=0, le=255)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class Algorithm(StrEnum):
+    """Algorithm IDs of RFC 9301 section 12.5, by name."""
+
+    HMAC_SHA_1_96 = "hmac-sha-1-96"
+    HMAC_SHA_256_128 = "hmac-sha-256-128"
+    HMAC_SHA_256_128_HKDF = "hmac-sha256-128+hkdf-sha256"
+
+    @property
+    def number(self) -> int:
+        """The Algorithm ID on the wire: 1, 2 or 3."""
+        return list(Algorithm).index(self) + 1
+
+
+class AuthenticationKey(Settings):
+    """A shared secret of a site. Two may be live at once while keys are rolled over."""
+
+    key_id: Octet = 1
+    key: SecretStr = Field(min_length=1)
+    algorithm: Algorithm = Algorithm.HMAC_SHA_256_128_HKDF
+
+
+class NonceCheck(StrEnum):
+    """How the nonce of a Map-Register is judged (RFC 9301 section 5.6, peers that differ)."""
+
+    STRICTLY_INCREASING = "strictly-increasing"
+    NOT_SEEN = "not-seen"
+    OFF = "off"
+
+
+class EidPrefixSettings(Settings):
+    """An EID-prefix that a site may register."""
+
+    prefix: NetworkField
+    iid: Iid = 0
+    accept_more_specifics: bool = False
+    max_more_specifics: int = Field(default=10_000, ge=0)
+    unregistered_action: Literal["natively-forward", "drop-no-reason"] = "natively-forward"
+
+    @property
+    def eid(self) -> EidPrefix:
+        """As a value."""
+        return EidPrefix(self.iid, self.prefix)
+
+
+class SiteSettings(Settings):
+    """A LISP site as the Map-Server knows it (RFC 9301 section 8.2)."""
+
+    name: Name
+    authentication_keys: tuple[AuthenticationKey, ...] = Field(min_length=1, max_length=2)
+    eid_prefixes: tuple[EidPrefixSettings, ...] = ()
+    proxy_reply: bool = False
+    allowed_rlocs: tuple[NetworkField, ...] = ()
+    allowed_algorithms: tuple[Algorithm, ...] = (
+        Algorithm.HMAC_SHA_256_128,
+        Algorithm.HMAC_SHA_256_128_HKDF,
+    )
+    nonce_check: NonceCheck = NonceCheck.STRICTLY_INCREASING
+    mac_length: Literal["truncated", "full"] = "truncated"
+    legacy_actions: bool = False
+    max_registrations: int = Field(default=1_000_000, ge=1)
+    shutdown: bool = False
+
+
+class LocatorSettings(Settings):
+    """One RLOC with its priority and weight."""
+
+    rloc: AddressField
+    priority: Octet = 1
+    weight: Octet = 100
+
+    @property
+    def locator(self) -> Locator:
+        """As a value."""
+        return Locator(self.rloc, self.priority, self.weight)
+
+
+class EidPort(Settings):
+    """An EID-facing port of an xTR: hosts of one instance-ID behind an anycast gateway.
+
+    name: interface name on the overlay bridge. gateways: the addresses, with the length of the
+    subnet, that the xTR answers ARP and neighbour discovery for. mac: of the gateway.
+    """
+
+    name: str = Field(min_length=1, max_length=15)
+    iid: Iid = 0
+    gateways: tuple[InterfaceField, ...] = Field(min_length=1)
+    mac: MacField = "02:00:5e:00:00:fe"
+    allow_mobility: bool = False
+
+
+class Underlay(Settings):
+    """The bridge that holds the uplinks and, on its LOCAL port, the RLOCs."""
+
+    bridge: str = Field(default="br-phy", min_length=1, max_length=15)
+    datapath_id: DatapathId | None = None
+
+
+class XtrSettings(Settings):
+    """One Open vSwitch for which the controller plays ITR and ETR.
+
+    eid_prefixes: what it registers; empty means all prefixes of its site. ovsdb: "tcp:ADDR:PORT"
+    or "unix:PATH" of its database, to verify the tunnel port's options; without it only the
+    port's name can be verified. map_resolvers, map_servers: empty means the embedded ones.
+    """
+
+    name: Name
+    site: Name | None = None
+    datapath_id: DatapathId
+    rlocs: tuple[LocatorSettings, ...] = Field(min_length=1)
+    tunnel_port: str = Field(default="lisp0", min_length=1, max_length=15)
+    underlay: Underlay = Underlay()
+    eid_ports: tuple[EidPort, ...] = ()
+    eid_prefixes: tuple[EidPrefixSettings, ...] = ()
+    map_resolvers: tuple[AddressField, ...] = ()
+    map_servers: tuple[AddressField, ...] = ()
+    ovsdb: str | None = Field(default=None, pattern=r"^(tcp:.+:\d+|unix:/.+)$")
+
+
+class StaticMapping(Settings):
+    """A mapping that is configured instead of registered."""
+
+    eid_prefix: NetworkField
+    iid: Iid = 0
+    locators: tuple[LocatorSettings, ...] = ()
+    ttl_minutes: int = Field(default=1440, ge=0, le=0xFFFFFFFF)
+    action: str = Act.NO_ACTION.text
+
+    @model_validator(mode="after")
+    def _check_action(self) -> StaticMapping:
+        try:
+            act = Act.from_text(self.action)
+        except FieldError as error:
+            raise ValueError(str(error)) from None
+        if self.locators and act is not Act.NO_ACTION:
+            raise ValueError(f"action: {self.action!r} beside locators, expected no-action")
+        return self
+
+    @property
+    def mapping(self) -> Mapping:
+        """As a value."""
+        return Mapping(
+            EidPrefix(self.iid, self.eid_prefix),
+            ttl_minutes=self.ttl_minutes,
+            action=Act.from_text(self.action),
+        ).with_locators(tuple(entry.locator for entry in self.locators))
+
+
+class ControlSettings(Settings):
+    """LISP control sockets (UDP)."""
+
+    listen: tuple[EndpointField, ...] = (
+        Endpoint(ipaddress.IPv4Address("0.0.0.0"), 4342),
+        Endpoint(ipaddress.IPv6Address("::"), 4342),
+    )
+
+
+class RestSettings(Settings):
+    """The REST interface."""
+
+    listen: EndpointField = Endpoint(ipaddress.IPv4Address("127.0.0.1"), 8080)
+
+
+class StoreSettings(Settings):
+    """Where registrations and nonces are kept. path: SQLite file; None keeps them in memory."""
+
+    path: str | None = None
+
+
+class Limits(Settings):
+    """Every bound. Counts are entries, times seconds, rates packets per second."""
+
+    held_packets_per_eid: int = Field(default=32, ge=0)
+    held_packets_total: int = Field(default=4096, ge=0)
+    pending_resolutions: int = Field(default=4096, ge=1)
+    map_cache_entries: int = Field(default=100_000, ge=1)
+    idle_timeout: int = Field(default=300, ge=1, le=65535)
+    neighbour_prime_delay: float = Field(default=0.02, ge=0, le=5)
+    miss_rate: int = Field(default=2000, ge=1)
+    miss_burst: int = Field(default=200, ge=1)
+    icmp_rate: int = Field(default=100, ge=1)
+    icmp_burst: int = Field(default=50, ge=1)
+    map_requests_per_source: int = Field(default=1000, ge=1)
+    map_requests_total: int = Field(default=200_000, ge=1)
+
+
+class Config(Settings):
+    """The whole configuration."""
+
+    sites: tuple[SiteSettings, ...] = ()
+    xtrs: tuple[XtrSettings, ...] = ()
+    mappings: tuple[StaticMapping, ...] = ()
+    control: ControlSettings = ControlSettings()
+    rest: RestSettings = RestSettings()
+    store: StoreSettings = StoreSettings()
+    limits: Limits = Limits()
+
+    def site(self, name: str) -> SiteSettings | None:
+        """The site of this name."""
+        return next((site for site in self.sites if site.name == name), None)
+
+    def registered_prefixes(self, xtr: XtrSettings) -> tuple[EidPrefixSettings, ...]:
+        """The EID-prefixes that this xTR registers."""
+        if xtr.eid_prefixes or xtr.site is None:
+            return xtr.eid_prefixes
+        site = self.site(xtr.site)
+        return site.eid_prefixes if site else ()
+
+
+Problem = tuple[str, str]
+
+
+def load(text: str, source: str = "configuration") -> Config:
+    """Parse and check YAML text. source: the file name for messages. Raises ConfigError."""
+    try:
+        data = yaml.load(text, Loader=_StrictLoader)
+    except yaml.YAMLError as error:
+        raise ConfigError(source, [("YAML", " ".join(str(error).split()))]) from None
+    if data is None:
+        data = {}
+    if not isinstance(data, dict):
+        raise ConfigError(source, [("(top)", f"{type(data).__name__}, expected a mapping")])
+    try:
+        config = Config.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(source, [_problem(item) for item in error.errors()]) from None
+    problems = list(check(config))
+    if problems:
+        raise ConfigError(source, problems)
+    return config
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """SafeLoader that refuses a key written twice; plain YAML would keep the last silently."""
+
+
+def _strict_mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[object] = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+        if key in seen:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"key {key!r} is written twice", key_node.start_mark
+            )
+        seen.add(key)
+    return loader.construct_mapping(node, deep=True)
+
+
+_StrictLoader.add_constructor("tag:yaml.org,2002:map", _strict_mapping)
+
+
+def _problem(item: Any) -> Problem:
+    path = ""
+    for part in item["loc"]:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+    message = item["msg"].removeprefix("Value error, ")
+    given = item.get("input")
+    secret = "key" in str(item["loc"][-1:])
+    if item["type"] == "extra_forbidden":
+        message = "unknown key"
+    elif isinstance(given, str | int | float) and repr(given) not in message and not secret:
+        message = f"{given!r}: {message}"
+    return path or "(top)", message
+
+
+def check(config: Config) -> Iterator[Problem]:
+    """What the fields alone cannot show: references, duplicates, overlaps."""
+    yield from _unique("sites", "name", [site.name for site in config.sites])
+    yield from _unique("xtrs", "name", [xtr.name for xtr in config.xtrs])
+    yield from _check_prefixes(config)
+    yield from _check_keys(config)
+    yield from _check_datapaths(config)
+    for index, xtr in enumerate(config.xtrs):
+        yield from _check_xtr(config, f"xtrs[{index}]", xtr)
+
+
+def _unique(path: str, key: str, values: list[str]) -> Iterator[Problem]:
+    for index, value in enumerate(values):
+        first = values.index(value)
+        if first != index:
+            yield f"{path}[{index}].{key}", f"{value!r} is already {path}[{first}]"
+
+
+def _check_prefixes(config: Config) -> Iterator[Problem]:
+    owners: dict[EidPrefix, str] = {}
+    for s, site in enumerate(config.sites):
+        for p, entry in enumerate(site.eid_prefixes):
+            path = f"sites[{s}].eid_prefixes[{p}].prefix"
+            if entry.eid in owners:
+                yield path, f"{entry.eid} is already {owners[entry.eid]}"
+            else:
+                owners[entry.eid] = path
+    seen: dict[EidPrefix, str] = {}
+    for m, mapping in enumerate(config.mappings):
+        path = f"mappings[{m}].eid_prefix"
+        eid = mapping.mapping.eid
+        if eid in seen:
+            yield path, f"{eid} is already {seen[eid]}"
+        seen.setdefault(eid, path)
+
+
+def _check_keys(config: Config) -> Iterator[Problem]:
+    for s, site in enumerate(config.sites):
+        path = f"sites[{s}].authentication_keys"
+        ids = [str(key.key_id) for key in site.authentication_keys]
+        yield from _unique(path, "key_id", ids)
+        for k, key in enumerate(site.authentication_keys):
+            if key.algorithm not in site.allowed_algorithms:
+                yield f"{path}[{k}].algorithm", f"{key.algorithm} is not in allowed_algorithms"
+
+
+def _check_datapaths(config: Config) -> Iterator[Problem]:
+    owners: dict[int, str] = {}
+    for x, xtr in enumerate(config.xtrs):
+        for path, number in (
+            (f"xtrs[{x}].datapath_id", xtr.datapath_id),
+            (f"xtrs[{x}].underlay.datapath_id", xtr.underlay.datapath_id),
+        ):
+            if number is None:
+                continue
+            if number in owners:
+                yield path, f"{number:016x} is already {owners[number]}"
+            else:
+                owners[number] = path
+    rlocs: dict[IPAddress, str] = {}
+    for x, xtr in enumerate(config.xtrs):
+        for r, locator in enumerate(xtr.rlocs):
+            path = f"xtrs[{x}].rlocs[{r}].rloc"
+            problem = _rloc_problem(locator.rloc)
+            if problem:
+                yield path, problem
+            elif locator.rloc in rlocs:
+                yield path, f"{locator.rloc} is already {rlocs[locator.rloc]}"
+            rlocs.setdefault(locator.rloc, path)
+
+
+def _rloc_problem(rloc: IPAddress) -> str | None:
+    """RFC 9301 section 5.4: an RLOC is never broadcast or link-local multicast."""
+    if rloc.is_multicast or rloc.is_unspecified or str(rloc) == "255.255.255.255":
+        return f"{rloc} cannot be an RLOC, expected a unicast address"
+    return None
+
+
+def _check_xtr(config: Config, path: str, xtr: XtrSettings) -> Iterator[Problem]:
+    site = config.site(xtr.site) if xtr.site else None
+    if xtr.site and site is None:
+        known = ", ".join(s.name for s in config.sites) or "none"
+        yield f"{path}.site", f"{xtr.site!r} is not a site; configured: {known}"
+    yield from _unique(f"{path}.eid_ports", "name", [port.name for port in xtr.eid_ports])
+    if site:
+        owned = [entry.eid for entry in site.eid_prefixes]
+        for p, entry in enumerate(xtr.eid_prefixes):
+            if not any(own.covers(entry.eid) for own in owned):
+                yield f"{path}.eid_prefixes[{p}].prefix", f"{entry.eid} is not of site {site.name}"
+    registered = [entry.eid for entry in config.registered_prefixes(xtr)]
+    for p, port in enumerate(xtr.eid_ports):
+        for g, gateway in enumerate(port.gateways):
+            subnet = EidPrefix(port.iid, gateway.network)
+            if not any(own.covers(subnet) for own in registered):
+                yield (
+                    f"{path}.eid_ports[{p}].gateways[{g}]",
+                    f"subnet {subnet} is in no EID-prefix that this xTR registers",
+                )
+    for key, addresses in (("map_resolvers", xtr.map_resolvers), ("map_servers", xtr.map_servers)):
+        for a, address in enumerate(addresses):
+            if any(own.contains(address) for own in registered if own.iid == 0):
+                yield f"{path}.{key}[{a}]", f"{address} is an EID of this site, expected an RLOC"

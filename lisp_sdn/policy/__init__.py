@@ -1,0 +1,1 @@
+"""Ingress policy: what a site answers, depending on who asks."""

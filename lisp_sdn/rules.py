@@ -1,0 +1,217 @@
+"""OpenFlow rules as values: what `xtr` compiles, `apps.openflow` encodes and tests simulate.
+
+Names of match fields are OXM names as OpenFlow 1.3 and Ryu spell them (`in_port`, `eth_type`,
+`ipv4_dst`, `tunnel_id`, `metadata`, `tun_ipv4_src`, `nw_ttl`, `reg0`, ...).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+
+from lisp_sdn.address import IPAddress, IPNetwork
+
+COOKIE_MAGIC = 0x4C53 << 48
+"""The upper 16 bits of every cookie of ours ("LS"): how a flow is recognised after a restart."""
+
+COOKIE_MASK = 0xFFFF << 48
+
+
+class CookieClass(IntEnum):
+    """Bits 40-47 of the cookie: what a flow is there for. The low 40 bits are free for the owner."""
+
+    PIPELINE = 1
+    LOCAL_EID = 2
+    MAP_CACHE = 3
+    PENDING = 4
+    SOURCE_GUARD = 5
+    UNDERLAY = 6
+    INTERWORKING = 7
+    ALT = 8
+
+
+def cookie(kind: CookieClass, value: int = 0) -> int:
+    """A cookie of ours. value: 0..2**40-1."""
+    return COOKIE_MAGIC | kind << 40 | value
+
+
+def cookie_class(value: int) -> CookieClass | None:
+    """The class of one of our cookies; None for a foreign one."""
+    if value & COOKIE_MASK != COOKIE_MAGIC:
+        return None
+    try:
+        return CookieClass(value >> 40 & 0xFF)
+    except ValueError:
+        return None
+
+
+class Port(IntEnum):
+    """Reserved ports of OpenFlow 1.3."""
+
+    IN_PORT = 0xFFFFFFF8
+    TABLE = 0xFFFFFFF9
+    NORMAL = 0xFFFFFFFA
+    FLOOD = 0xFFFFFFFB
+    CONTROLLER = 0xFFFFFFFD
+    LOCAL = 0xFFFFFFFE
+
+
+FieldValue = int | str | IPAddress | IPNetwork | tuple[int, int]
+"""int; "aa:bb:.." for a MAC; an address; a network for a masked address; (value, mask)."""
+
+Match = tuple[tuple[str, FieldValue], ...]
+"""(field, value) pairs sorted by field name; build it with `match`."""
+
+
+def match(**fields: FieldValue | None) -> Match:
+    """A match from keyword arguments; None leaves the field out."""
+    return tuple(sorted((k, v) for k, v in fields.items() if v is not None))
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Send to a port number or a reserved `Port`."""
+
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class ToController:
+    """Packet-in with the whole packet. userdata-free: the cookie of the flow says why."""
+
+    max_len: int = 0xFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class ToGroup:
+    """Continue in a group."""
+
+    group_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetField:
+    """Set an OXM field."""
+
+    field: str
+    value: FieldValue
+
+
+@dataclass(frozen=True, slots=True)
+class MoveField:
+    """Copy bits between fields (NXAST_REG_MOVE); whole fields, `bits` wide."""
+
+    source: str
+    destination: str
+    bits: int
+
+
+@dataclass(frozen=True, slots=True)
+class DecTtl:
+    """Decrement the IPv4 TTL or IPv6 hop limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Multipath:
+    """Hash the packet into a register (NXAST_MULTIPATH): 0..buckets-1 in `register`.
+
+    fields: NX_HASH_FIELDS_*: 1 symmetric L4, 2 symmetric L3L4, 4 symmetric L3L4 with UDP ports.
+    """
+
+    register: str
+    buckets: int
+    fields: int = 4
+    basis: int = 0
+
+
+RuleAction = Output | ToController | ToGroup | SetField | MoveField | DecTtl | Multipath
+
+
+@dataclass(frozen=True, slots=True)
+class FlowRule:
+    """One flow. Identity is (table, priority, match); everything else is what it does.
+
+    meter: meter-id applied first. metadata: (value, mask) written before `goto`. Empty actions
+    and no goto: drop. idle_timeout: seconds, 0 = stays. notify_removed: SEND_FLOW_REM.
+    """
+
+    table: int
+    priority: int
+    match: Match
+    actions: tuple[RuleAction, ...] = ()
+    goto: int | None = None
+    metadata: tuple[int, int] | None = None
+    meter: int | None = None
+    cookie: int = COOKIE_MAGIC
+    idle_timeout: int = 0
+    hard_timeout: int = 0
+    notify_removed: bool = False
+
+    @property
+    def key(self) -> tuple[int, int, Match]:
+        """What the switch identifies a flow by."""
+        return (self.table, self.priority, self.match)
+
+
+class GroupType(StrEnum):
+    """Group types of OpenFlow 1.3 that we use."""
+
+    ALL = "all"
+    SELECT = "select"
+    INDIRECT = "indirect"
+    FAST_FAILOVER = "ff"
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """One bucket. weight: for SELECT, >= 1. watch_port: for FAST_FAILOVER."""
+
+    actions: tuple[RuleAction, ...]
+    weight: int = 0
+    watch_port: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRule:
+    """One group. Identity is group_id."""
+
+    group_id: int
+    type: GroupType
+    buckets: tuple[Bucket, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MeterRule:
+    """One meter: drop above the rate. rate: packets/s. burst: packets. Identity is meter_id."""
+
+    meter_id: int
+    rate: int
+    burst: int
+
+
+Rule = FlowRule | GroupRule | MeterRule
+
+
+class Verb(StrEnum):
+    """What to do with a rule."""
+
+    ADD = "add"
+    MODIFY = "modify"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class RuleChange:
+    """One OpenFlow modification; a delete names the rule that goes (strict match)."""
+
+    verb: Verb
+    rule: Rule
+
+
+@dataclass(frozen=True, slots=True)
+class Ruleset:
+    """Everything that a switch should hold, or holds, of ours."""
+
+    flows: frozenset[FlowRule] = field(default=frozenset())
+    groups: frozenset[GroupRule] = field(default=frozenset())
+    meters: frozenset[MeterRule] = field(default=frozenset())

@@ -1,0 +1,1 @@
+"""The ITR and ETR of one Open vSwitch: map-cache, resolution, pipeline, compiler, reconcile."""
