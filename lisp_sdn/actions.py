@@ -54,7 +54,7 @@ class ReadRules:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """Something was dropped or refused. reason: stable code; where: component; detail: for people."""
+    """Something was dropped or refused. reason: a stable code; where: the component."""
 
     where: str
     reason: str

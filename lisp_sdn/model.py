@@ -1,4 +1,4 @@
-"""The values that mapping, policy and xtr share, so that none of them imports another for a type."""
+"""Values that mapping, policy and xtr share, so that none imports another for a type."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class Mapping:
 
 
 def locator_sort_key(locator: Locator) -> tuple[int, int, str]:
-    """Ascending, IPv4 before IPv6, everything else after (RFC 9301 section 5.5, RFC 8060 section 3)."""
+    """Ascending, IPv4 before IPv6, the rest after (RFC 9301 section 5.5, RFC 8060 section 3)."""
     rloc = locator.rloc
     if isinstance(rloc, IPAddress):
         return (rloc.version, int(rloc), "")

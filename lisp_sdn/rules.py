@@ -18,7 +18,7 @@ COOKIE_MASK = 0xFFFF << 48
 
 
 class CookieClass(IntEnum):
-    """Bits 40-47 of the cookie: what a flow is there for. The low 40 bits are free for the owner."""
+    """Bits 40-47 of the cookie: what a flow is there for. The low 40 bits are the owner's."""
 
     PIPELINE = 1
     LOCAL_EID = 2
