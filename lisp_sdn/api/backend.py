@@ -1,0 +1,109 @@
+"""What REST and CLI need of the controller, and nothing more.
+
+`lisp_sdn.controller.Controller` implements `Backend`; tests implement it with a fake. Values are
+those of `lisp_sdn.views`, on the ground floor, so that no part imports from here.
+
+A name or EID that does not exist is answered with None; the caller turns it into a 404. A change
+that cannot be made raises `LispError` with a sentence for the operator, and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from lisp_sdn.actions import Action
+from lisp_sdn.address import EidPrefix, SourceDestPrefix
+from lisp_sdn.config import Config
+from lisp_sdn.model import Answer, Mapping, Requester
+from lisp_sdn.rules import Ruleset
+from lisp_sdn.views import (
+    Counter,
+    EventEntry,
+    MapCacheEntry,
+    MappingEntry,
+    Refusal,
+    RegistrationEntry,
+    SiteState,
+    Status,
+    XtrState,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which entries of a long list are asked for, in the order of `EidPrefix.sort_key`.
+
+    start: begin with the first EID-prefix that is not below this one; must be honoured, because
+    paging stands on it. The rest is a hint that a trie can use to yield fewer: an entry that does
+    not fit may be yielded all the same and is filtered by the caller.
+    within: only EID-prefixes that this one covers. covering: only those that cover this one.
+    """
+
+    start: EidPrefix | None = None
+    iid: int | None = None
+    within: EidPrefix | None = None
+    covering: EidPrefix | None = None
+    site: str | None = None
+
+
+class Backend(Protocol):
+    """The controller as REST and CLI see it. now: epoch seconds."""
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+
+    def status(self, now: float) -> Status:
+        """The controller as a whole."""
+
+    def site_state(self, name: str, now: float) -> SiteState:
+        """The state of a configured site."""
+
+    def xtr_state(self, name: str, now: float) -> XtrState:
+        """The state of a configured xTR."""
+
+    # --- mapping database ---
+
+    def mappings(self, selection: Selection, now: float) -> Iterator[MappingEntry]:
+        """The mapping database in order. Lazy: a caller takes a page of a million and stops."""
+
+    def mapping(self, eid: EidPrefix, now: float) -> MappingEntry | None:
+        """The entry with exactly this EID-prefix; a static one hides a registered one."""
+
+    def set_mapping(self, mapping: Mapping, now: float) -> list[Action]:
+        """Add or replace a static mapping."""
+
+    def remove_mapping(self, eid: EidPrefix, now: float) -> list[Action]:
+        """Remove a static mapping; the caller has seen that it exists."""
+
+    def registrations(self, selection: Selection, now: float) -> Iterator[RegistrationEntry]:
+        """Live registrations in order, those of one EID-prefix by xTR-ID. Lazy."""
+
+    def answer(self, eid: EidPrefix, requester: Requester, now: float) -> Answer:
+        """What this requester would be answered for this EID. Changes and counts nothing."""
+
+    # --- switches ---
+
+    def map_cache(self, xtr: str, now: float) -> Iterable[MapCacheEntry]:
+        """The map-cache of a configured xTR, in any order."""
+
+    def clear_map_cache(
+        self, xtr: str, eid: EidPrefix | SourceDestPrefix | None, now: float
+    ) -> tuple[int, list[Action]]:
+        """Forget the entry with exactly this key, or all. Returns how many went."""
+
+    def wanted(self, xtr: str) -> Ruleset:
+        """The rules that the switch of a configured xTR should hold."""
+
+    # --- what happened ---
+
+    def refusals(self) -> Iterable[Refusal]:
+        """Drops and refusals, grouped and bounded, in any order."""
+
+    def events(self, after: int) -> Iterable[EventEntry]:
+        """Kept events with an id above `after`, oldest first."""
+
+    def counters(self) -> Iterable[Counter]:
+        """Every counter."""

@@ -1,0 +1,190 @@
+"""What the running system shows of itself: plain values, read by REST and CLI, made by the parts.
+
+Times are seconds since the epoch, as floats; None where nothing happened yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as MappingABC
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from lisp_sdn.actions import PortInfo
+from lisp_sdn.address import EidPrefix, Endpoint, SourceDestPrefix
+from lisp_sdn.model import Act, Locator, Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The controller as a whole.
+
+    started: when. mappings, registrations: entries now. last_event: id of the newest event, 0
+    when there was none. problems: what an operator should mend, one sentence each.
+    """
+
+    started: float
+    mappings: int = 0
+    registrations: int = 0
+    last_event: int = 0
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SiteState:
+    """What changes about a site; its settings are in the configuration.
+
+    registrations: live ones. last_registration: when the last Map-Register was accepted.
+    """
+
+    registrations: int = 0
+    last_registration: float | None = None
+
+
+class LocatorState(StrEnum):
+    """Whether an RLOC is used now."""
+
+    UP = "up"
+    DOWN = "down"
+    UNREACHABLE = "unreachable"
+    NO_ROUTE = "no-route"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class LocatorStatus:
+    """One RLOC with its state. since: when it came into this state. rtt: seconds, of the probe."""
+
+    locator: Locator
+    state: LocatorState = LocatorState.UNKNOWN
+    since: float | None = None
+    rtt: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class XtrState:
+    """What changes about an xTR; its settings are in the configuration.
+
+    connected_since: None while the switch is away. problems: why it does not forward as
+    configured, for instance a missing tunnel port. ports: as the switch tells them.
+    flows, groups, meters: how many rules it should hold.
+    """
+
+    connected_since: float | None = None
+    problems: tuple[str, ...] = ()
+    rlocs: tuple[LocatorStatus, ...] = ()
+    ports: tuple[PortInfo, ...] = ()
+    map_cache_entries: int = 0
+    pending_resolutions: int = 0
+    held_packets: int = 0
+    flows: int = 0
+    groups: int = 0
+    meters: int = 0
+
+
+class Origin(StrEnum):
+    """Where a mapping comes from."""
+
+    STATIC = "static"
+    REGISTERED = "registered"
+
+
+@dataclass(frozen=True, slots=True)
+class MappingEntry:
+    """One entry of the mapping database. site: None for a static mapping outside every site."""
+
+    mapping: Mapping
+    origin: Origin
+    site: str | None = None
+    expires: float | None = None
+
+    @property
+    def eid(self) -> EidPrefix:
+        """The key."""
+        return self.mapping.eid
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationEntry:
+    """One accepted registration (RFC 9301 section 5.6): of one ETR for one EID-prefix.
+
+    etr: where the Map-Register came from; None for an xTR of ours, whose name is `xtr`.
+    xtr_id, site_id: None without the I-bit. registered: first; refreshed: last; expires: when it
+    is forgotten without another Map-Register.
+    """
+
+    mapping: Mapping
+    site: str
+    registered: float
+    refreshed: float
+    expires: float
+    etr: Endpoint | None = None
+    xtr: str | None = None
+    xtr_id: int | None = None
+    site_id: int | None = None
+    key_id: int | None = None
+    proxy_reply: bool = False
+    want_map_notify: bool = False
+    merge: bool = False
+
+    @property
+    def eid(self) -> EidPrefix:
+        """The EID-prefix; several ETRs may have registered the same one."""
+        return self.mapping.eid
+
+
+@dataclass(frozen=True, slots=True)
+class MapCacheEntry:
+    """One map-cache entry of an xTR of ours.
+
+    eid: (source, destination) when the answer depends on the source EID. action: for an entry
+    without locators. complete: False while the Map-Request is unanswered. via: how it came, for
+    instance "map-reply", "static". created, expires: epoch. rule: the policy rule that decided.
+    packets, octets: as last reported by the switch; None when not known.
+    """
+
+    eid: EidPrefix | SourceDestPrefix
+    created: float
+    locators: tuple[LocatorStatus, ...] = ()
+    action: Act = Act.NO_ACTION
+    expires: float | None = None
+    complete: bool = True
+    via: str = "map-reply"
+    rule: str | None = None
+    packets: int | None = None
+    octets: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Drops and refusals of one kind from one source, counted together.
+
+    where, reason, detail, source: as in `actions.Dropped`; detail is the newest.
+    """
+
+    where: str
+    reason: str
+    source: str
+    detail: str
+    count: int
+    first_seen: float
+    last_seen: float
+
+
+@dataclass(frozen=True, slots=True)
+class EventEntry:
+    """One `actions.Event` as kept. id: rises by one with every event, first is 1."""
+
+    id: int
+    time: float
+    kind: str
+    subject: str
+    data: MappingABC[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """One counter with its labels, named as in metrics; never falls while the process lives."""
+
+    name: str
+    value: float
+    labels: tuple[tuple[str, str], ...] = ()
