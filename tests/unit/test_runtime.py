@@ -1,0 +1,60 @@
+"""The runtime shim: plain `ryu-manager` starts on today's eventlet, without eventlet's notice."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PATH": os.environ["PATH"], **environment},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_ryu_manager_imports_and_nothing_greets_the_user() -> None:
+    result = run("import ryu.cmd.manager", PYTHONPATH=str(ROOT))
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_a_program_without_ryu_is_left_alone() -> None:
+    result = run(
+        "import sys, lisp_sdn_runtime; print('eventlet' in sys.modules, 'ryu' in sys.modules)",
+        PYTHONPATH=str(ROOT),
+    )
+    assert result.stdout == "False False\n"
+
+
+def test_the_hook_is_armed_once_and_gone_after_ryu() -> None:
+    result = run(
+        "import sys, lisp_sdn_runtime as r\n"
+        "count = lambda: sum(type(f).__name__ == '_BeforeRyu' for f in sys.meta_path)\n"
+        "r.install(); first = count()\n"
+        "import ryu; second = count()\n"
+        "r.install(); print(first, second, count())\n",
+        PYTHONPATH=str(ROOT),
+    )
+    assert result.stdout == "1 0 0\n"
+
+
+def test_a_name_that_eventlet_has_is_not_replaced() -> None:
+    result = run(
+        "import warnings; warnings.simplefilter('ignore')\n"
+        "import eventlet.wsgi; eventlet.wsgi.ALREADY_HANDLED = 7\n"
+        "import ryu; print(eventlet.wsgi.ALREADY_HANDLED)\n",
+        PYTHONPATH=str(ROOT),
+    )
+    assert result.stdout == "7\n"
+
+
+def test_the_pth_file_arms_the_hook() -> None:
+    assert (ROOT / "lisp_sdn_runtime.pth").read_text() == "import lisp_sdn_runtime\n"
