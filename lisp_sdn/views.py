@@ -95,7 +95,6 @@ class MappingEntry:
     mapping: Mapping
     origin: Origin
     site: str | None = None
-    expires: float | None = None
 
     @property
     def eid(self) -> EidPrefix:

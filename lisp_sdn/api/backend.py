@@ -10,7 +10,6 @@ that cannot be made raises `LispError` with a sentence for the operator, and cha
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Protocol
 
 from lisp_sdn.actions import Action
@@ -31,23 +30,6 @@ from lisp_sdn.views import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which entries of a long list are asked for, in the order of `EidPrefix.sort_key`.
-
-    start: begin with the first EID-prefix that is not below this one; must be honoured, because
-    paging stands on it. The rest is a hint that a trie can use to yield fewer: an entry that does
-    not fit may be yielded all the same and is filtered by the caller.
-    within: only EID-prefixes that this one covers. covering: only those that cover this one.
-    """
-
-    start: EidPrefix | None = None
-    iid: int | None = None
-    within: EidPrefix | None = None
-    covering: EidPrefix | None = None
-    site: str | None = None
-
-
 class Backend(Protocol):
     """The controller as REST and CLI see it. now: epoch seconds."""
 
@@ -66,8 +48,13 @@ class Backend(Protocol):
 
     # --- mapping database ---
 
-    def mappings(self, selection: Selection, now: float) -> Iterator[MappingEntry]:
-        """The mapping database in order. Lazy: a caller takes a page of a million and stops."""
+    def mappings(self, start: EidPrefix | None, now: float) -> Iterator[MappingEntry]:
+        """The mapping database in the order of `EidPrefix.sort_key`, a static entry hiding a
+        registered one with the same EID-prefix.
+
+        start: begin with the first that is not below this one, None with the first of all.
+        Lazy, and quick to start anywhere: a caller takes a page of a million and stops.
+        """
 
     def mapping(self, eid: EidPrefix, now: float) -> MappingEntry | None:
         """The entry with exactly this EID-prefix; a static one hides a registered one."""
@@ -78,8 +65,8 @@ class Backend(Protocol):
     def remove_mapping(self, eid: EidPrefix, now: float) -> list[Action]:
         """Remove a static mapping; the caller has seen that it exists."""
 
-    def registrations(self, selection: Selection, now: float) -> Iterator[RegistrationEntry]:
-        """Live registrations in order, those of one EID-prefix by xTR-ID. Lazy."""
+    def registrations(self, start: EidPrefix | None, now: float) -> Iterator[RegistrationEntry]:
+        """Live registrations, as `mappings`; those of one EID-prefix in any order."""
 
     def answer(self, eid: EidPrefix, requester: Requester, now: float) -> Answer:
         """What this requester would be answered for this EID. Changes and counts nothing."""
