@@ -1,0 +1,79 @@
+"""What the running system remembers of itself: drops by reason, refusals, events. All bounded."""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import dropwhile
+
+from lisp_sdn.actions import Dropped, Event
+from lisp_sdn.views import Counter, EventEntry, Refusal
+
+MAX_REFUSALS = 2_000
+"""Kinds of refusal kept; the one seen longest ago goes first."""
+
+MAX_EVENTS = 10_000
+"""Events kept; the oldest go first."""
+
+
+class Ledger:
+    """Counts every `Dropped`, groups refusals and keeps the newest events.
+
+    max_refusals, max_events: entries kept; what goes is counted as "ledger" in `counters`.
+    """
+
+    def __init__(self, *, max_refusals: int = MAX_REFUSALS, max_events: int = MAX_EVENTS) -> None:
+        self._max_refusals = max_refusals
+        self._dropped: Tally[tuple[str, str]] = Tally()
+        self._kinds: Tally[str] = Tally()
+        self._refusals: OrderedDict[tuple[str, str, str], Refusal] = OrderedDict()
+        self._events: deque[EventEntry] = deque(maxlen=max_events)
+        self._forgotten: Tally[str] = Tally()
+        self.last_event = 0
+
+    def note_dropped(self, dropped: Dropped, now: float) -> None:
+        """Count a drop and keep it among the refusals."""
+        self._dropped[dropped.where, dropped.reason] += 1
+        key = (dropped.where, dropped.reason, dropped.source)
+        known = self._refusals.get(key)
+        if known is None:
+            if len(self._refusals) >= self._max_refusals:
+                self._refusals.popitem(last=False)
+                self._forgotten["refusal"] += 1
+            self._refusals[key] = Refusal(
+                dropped.where, dropped.reason, dropped.source, dropped.detail, 1, now, now
+            )
+            return
+        self._refusals[key] = replace(
+            known, detail=dropped.detail, count=known.count + 1, last_seen=now
+        )
+        self._refusals.move_to_end(key)
+
+    def note_event(self, event: Event, now: float) -> EventEntry:
+        """Give an event its id and keep it."""
+        self.last_event += 1
+        self._kinds[event.kind] += 1
+        if len(self._events) == self._events.maxlen:
+            self._forgotten["event"] += 1
+        entry = EventEntry(self.last_event, now, event.kind, event.subject, event.data)
+        self._events.append(entry)
+        return entry
+
+    def refusals(self) -> Iterable[Refusal]:
+        """Newest last."""
+        return tuple(self._refusals.values())
+
+    def events(self, after: int) -> Iterable[EventEntry]:
+        """Kept events with an id above `after`, oldest first."""
+        return tuple(dropwhile(lambda entry: entry.id <= after, self._events))
+
+    def counters(self) -> Iterator[Counter]:
+        """Drops by component and reason, events by kind, and what the bounds made us forget."""
+        for (where, reason), count in sorted(self._dropped.items()):
+            yield Counter("dropped", count, (("reason", reason), ("where", where)))
+        for kind, count in sorted(self._kinds.items()):
+            yield Counter("events", count, (("kind", kind),))
+        for what, count in sorted(self._forgotten.items()):
+            yield Counter("ledger-forgotten", count, (("what", what),))

@@ -1,0 +1,32 @@
+"""The ledger is bounded and says what it forgot."""
+
+from lisp_sdn.actions import Dropped, Event
+from lisp_sdn.ledger import Ledger
+
+
+def test_equal_refusals_are_counted_together() -> None:
+    ledger = Ledger()
+    ledger.note_dropped(Dropped("map-server", "bad_digest", "first", "192.0.2.1"), 10.0)
+    ledger.note_dropped(Dropped("map-server", "bad_digest", "second", "192.0.2.1"), 20.0)
+    (refusal,) = ledger.refusals()
+    assert (refusal.count, refusal.detail) == (2, "second")
+    assert (refusal.first_seen, refusal.last_seen) == (10.0, 20.0)
+
+
+def test_refusals_are_bounded_and_the_oldest_goes() -> None:
+    ledger = Ledger(max_refusals=2)
+    for source in ("a", "b", "a", "c"):
+        ledger.note_dropped(Dropped("x", "why", source=source), 0.0)
+    assert {refusal.source for refusal in ledger.refusals()} == {"a", "c"}
+    counters = {(c.name, c.labels): c.value for c in ledger.counters()}
+    assert counters["dropped", (("reason", "why"), ("where", "x"))] == 4
+    assert counters["ledger-forgotten", (("what", "refusal"),)] == 1
+
+
+def test_events_after_an_id() -> None:
+    ledger = Ledger(max_events=3)
+    for number in range(5):
+        ledger.note_event(Event("k", str(number)), float(number))
+    assert [entry.id for entry in ledger.events(0)] == [3, 4, 5]
+    assert [entry.subject for entry in ledger.events(4)] == ["4"]
+    assert ledger.last_event == 5
