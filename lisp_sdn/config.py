@@ -10,40 +10,62 @@ import ipaddress
 import re
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
-    PlainSerializer,
     SecretStr,
     ValidationError,
     model_validator,
 )
 
-from lisp_sdn.address import MAX_IID, EidPrefix, Endpoint, IPAddress, IPNetwork
+from lisp_sdn.address import EidPrefix, Endpoint, IPAddress
 from lisp_sdn.errors import ConfigError, FieldError
 from lisp_sdn.model import Act, Locator, Mapping
+from lisp_sdn.settings import (
+    TEXT,
+    AddressField,
+    Iid,
+    Name,
+    NetworkField,
+    Octet,
+    Problem,
+    Settings,
+    load_yaml,
+    problem,
+)
+
+__all__ = [
+    "AddressField",
+    "Algorithm",
+    "AuthenticationKey",
+    "Config",
+    "ControlSettings",
+    "EidPort",
+    "EidPrefixSettings",
+    "Iid",
+    "Limits",
+    "LocatorSettings",
+    "Name",
+    "NetworkField",
+    "NonceCheck",
+    "Octet",
+    "Problem",
+    "RestSettings",
+    "Settings",
+    "SiteSettings",
+    "StaticMapping",
+    "StoreSettings",
+    "Underlay",
+    "XtrSettings",
+    "check",
+    "load",
+]
 
 _MAC = re.compile(r"^([0-9a-f]{2}:){5}[0-9a-f]{2}$")
-
-
-def _address(value: object) -> IPAddress:
-    try:
-        return ipaddress.ip_address(str(value))
-    except ValueError:
-        raise ValueError(f"{value!r} is not an IPv4 or IPv6 address") from None
-
-
-def _network(value: object) -> IPNetwork:
-    try:
-        return ipaddress.ip_network(str(value))
-    except ValueError as error:
-        raise ValueError(f"{value!r} is not ADDRESS/LENGTH ({error})") from None
 
 
 def _interface(value: object) -> ipaddress.IPv4Interface | ipaddress.IPv6Interface:
@@ -82,24 +104,12 @@ def _listen(value: object) -> Endpoint:
     return endpoint
 
 
-_TEXT = PlainSerializer(str, return_type=str, when_used="json")
-AddressField = Annotated[IPAddress, BeforeValidator(_address), _TEXT]
-NetworkField = Annotated[IPNetwork, BeforeValidator(_network), _TEXT]
 InterfaceField = Annotated[
-    ipaddress.IPv4Interface | ipaddress.IPv6Interface, BeforeValidator(_interface), _TEXT
+    ipaddress.IPv4Interface | ipaddress.IPv6Interface, BeforeValidator(_interface), TEXT
 ]
 DatapathId = Annotated[int, BeforeValidator(_datapath_id)]
 MacField = Annotated[str, AfterValidator(_mac)]
-EndpointField = Annotated[Endpoint, BeforeValidator(_listen), _TEXT]
-Iid = Annotated[int, Field(ge=0, le=MAX_IID)]
-Octet = Annotated[int, Field(ge=0, le=255)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
-
-
-class Settings(BaseModel):
-    """Base of all settings: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+EndpointField = Annotated[Endpoint, BeforeValidator(_listen), TEXT]
 
 
 class Algorithm(StrEnum):
@@ -310,13 +320,10 @@ class Config(Settings):
         return site.eid_prefixes if site else ()
 
 
-Problem = tuple[str, str]
-
-
 def load(text: str, source: str = "configuration") -> Config:
     """Parse and check YAML text. source: the file name for messages. Raises ConfigError."""
     try:
-        data = yaml.load(text, Loader=_StrictLoader)
+        data = load_yaml(text)
     except yaml.YAMLError as error:
         raise ConfigError(source, [("YAML", " ".join(str(error).split()))]) from None
     if data is None:
@@ -326,44 +333,11 @@ def load(text: str, source: str = "configuration") -> Config:
     try:
         config = Config.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(source, [_problem(item) for item in error.errors()]) from None
+        raise ConfigError(source, [problem(item) for item in error.errors()]) from None
     problems = list(check(config))
     if problems:
         raise ConfigError(source, problems)
     return config
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a key written twice; plain YAML would keep the last silently."""
-
-
-def _strict_mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: set[object] = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if key in seen:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key {key!r} is written twice", key_node.start_mark
-            )
-        seen.add(key)
-    return loader.construct_mapping(node, deep=True)
-
-
-_StrictLoader.add_constructor("tag:yaml.org,2002:map", _strict_mapping)
-
-
-def _problem(item: Any) -> Problem:
-    path = ""
-    for part in item["loc"]:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
-    message = item["msg"].removeprefix("Value error, ")
-    given = item.get("input")
-    secret = "key" in str(item["loc"][-1:])
-    if item["type"] == "extra_forbidden":
-        message = "unknown key"
-    elif isinstance(given, str | int | float) and repr(given) not in message and not secret:
-        message = f"{given!r}: {message}"
-    return path or "(top)", message
 
 
 def check(config: Config) -> Iterator[Problem]:
@@ -429,9 +403,9 @@ def _check_datapaths(config: Config) -> Iterator[Problem]:
     for x, xtr in enumerate(config.xtrs):
         for r, locator in enumerate(xtr.rlocs):
             path = f"xtrs[{x}].rlocs[{r}].rloc"
-            problem = _rloc_problem(locator.rloc)
-            if problem:
-                yield path, problem
+            mistake = _rloc_problem(locator.rloc)
+            if mistake:
+                yield path, mistake
             elif locator.rloc in rlocs:
                 yield path, f"{locator.rloc} is already {rlocs[locator.rloc]}"
             rlocs.setdefault(locator.rloc, path)
