@@ -64,8 +64,27 @@ Match = tuple[tuple[str, FieldValue], ...]
 
 
 def match(**fields: FieldValue | None) -> Match:
-    """A match from keyword arguments; None leaves the field out."""
-    return tuple(sorted((k, v) for k, v in fields.items() if v is not None))
+    """A match from keyword arguments, in the form in which a switch reports it.
+
+    None leaves the field out, and so does a network of length 0, which matches everything. A
+    network of one address becomes that address; bits of a value outside of its mask become zero.
+    """
+    return tuple(
+        sorted((k, normal_value(v)) for k, v in fields.items() if v is not None and not _any(v))
+    )
+
+
+def normal_value(value: FieldValue) -> FieldValue:
+    """The one form of a value that can be written in several ways."""
+    if isinstance(value, IPNetwork) and value.prefixlen == value.max_prefixlen:
+        return value.network_address
+    if isinstance(value, tuple):
+        return (value[0] & value[1], value[1])
+    return value
+
+
+def _any(value: FieldValue) -> bool:
+    return isinstance(value, IPNetwork) and value.prefixlen == 0
 
 
 @dataclass(frozen=True, slots=True)

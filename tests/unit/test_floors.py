@@ -14,10 +14,16 @@ EDGE_LIBRARIES = {"ryu", "eventlet", "webob"}
 IO_MODULES = {"socket", "select", "selectors", "asyncio", "threading", "subprocess"}
 """Only the edges and the command line may use these; `time` neither, `now` is passed in."""
 
-GROUND = {"errors": 0, "address": 1, "model": 2, "rules": 2, "actions": 3, "config": 3}
 FLOORS = {
-    **GROUND,
+    "errors": 0,
+    "address": 1,
+    "model": 2,
+    "rules": 2,
+    "settings": 2,
+    "actions": 3,
+    "config": 3,
     "views": 4,
+    "ledger": 5,
     "wire": 4,
     "policy": 5,
     "mapping": 5,
