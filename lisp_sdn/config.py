@@ -25,6 +25,7 @@ from pydantic import (
 from lisp_sdn.address import EidPrefix, Endpoint, IPAddress
 from lisp_sdn.errors import ConfigError, FieldError
 from lisp_sdn.model import Act, Locator, Mapping
+from lisp_sdn.policy_settings import PolicyRule, SitePolicy
 from lisp_sdn.settings import (
     TEXT,
     AddressField,
@@ -62,6 +63,7 @@ __all__ = [
     "Underlay",
     "XtrSettings",
     "check",
+    "check_policies",
     "load",
 ]
 
@@ -303,6 +305,7 @@ class Config(Settings):
     sites: tuple[SiteSettings, ...] = ()
     xtrs: tuple[XtrSettings, ...] = ()
     mappings: tuple[StaticMapping, ...] = ()
+    policies: tuple[SitePolicy, ...] = ()
     control: ControlSettings = ControlSettings()
     rest: RestSettings = RestSettings()
     store: StoreSettings = StoreSettings()
@@ -349,6 +352,7 @@ def check(config: Config) -> Iterator[Problem]:
     yield from _check_datapaths(config)
     for index, xtr in enumerate(config.xtrs):
         yield from _check_xtr(config, f"xtrs[{index}]", xtr)
+    yield from check_policies(config, config.policies)
 
 
 def _unique(path: str, key: str, values: list[str]) -> Iterator[Problem]:
@@ -442,3 +446,52 @@ def _check_xtr(config: Config, path: str, xtr: XtrSettings) -> Iterator[Problem]
         for a, address in enumerate(addresses):
             if any(own.contains(address) for own in registered if own.iid == 0):
                 yield f"{path}.{key}[{a}]", f"{address} is an EID of this site, expected an RLOC"
+
+
+def check_policies(config: Config, policies: tuple[SitePolicy, ...]) -> Iterator[Problem]:
+    """What a policy's fields alone cannot show: sites, EID-prefixes and RLOCs that it names."""
+    yield from _unique("policies", "site", [policy.site for policy in policies])
+    sites = ", ".join(site.name for site in config.sites) or "none"
+    for p, policy in enumerate(policies):
+        site = config.site(policy.site)
+        if site is None:
+            yield f"policies[{p}].site", f"{policy.site!r} is not a site; configured: {sites}"
+            continue
+        for r, rule in enumerate(policy.rules):
+            path = f"policies[{p}].rules[{r}]"
+            for m, name in enumerate(rule.match.sites):
+                if config.site(name) is None:
+                    message = f"{name!r} is not a site; configured: {sites}"
+                    yield f"{path}.match.sites[{m}]", message
+            yield from _check_policy_eids(path, rule, site)
+            if not policy.allow_unregistered_rlocs:
+                yield from _check_policy_rlocs(config, path, rule, site)
+
+
+def _check_policy_eids(path: str, rule: PolicyRule, site: SiteSettings) -> Iterator[Problem]:
+    owned = [entry.eid for entry in site.eid_prefixes]
+    for e, eid in enumerate(rule.match.eid_prefixes):
+        if not any(own.covers(eid) or eid.covers(own) for own in owned):
+            known = ", ".join(map(str, owned)) or "none"
+            message = f"{eid} holds no EID of site {site.name}; its EID-prefixes: {known}"
+            yield f"{path}.match.eid_prefixes[{e}]", message
+    for i, iid in enumerate(rule.match.iids):
+        if all(own.iid != iid for own in owned):
+            message = f"{iid} is no instance-ID of site {site.name}"
+            yield f"{path}.match.iids[{i}]", message
+
+
+def _check_policy_rlocs(
+    config: Config, path: str, rule: PolicyRule, site: SiteSettings
+) -> Iterator[Problem]:
+    own = {entry.rloc for xtr in config.xtrs if xtr.site == site.name for entry in xtr.rlocs}
+    if not site.allowed_rlocs:
+        return  # the site may register any RLOC; the engine judges by what it did register
+    for part, rlocs in rule.action.named():
+        for rloc in rlocs:
+            if rloc not in own and all(rloc not in network for network in site.allowed_rlocs):
+                yield (
+                    f"{path}.action.{part}",
+                    f"{rloc} is no RLOC that site {site.name} may register; name one in its "
+                    "allowed_rlocs or set allow_unregistered_rlocs",
+                )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Protocol
@@ -132,13 +133,21 @@ class Answer:
 
     mapping: the RLOC-set after ingress policy. scope: the source EIDs for which the same answer
     holds, None when it does not depend on the source EID. rule: name of the policy rule that
-    decided, None for the registered RLOC-set.
+    decided, None for the registered RLOC-set. valid_until: epoch at which a time window changes
+    the answer, None when none does; ask again then.
     """
 
     mapping: Mapping
     scope: SourceDestPrefix | None = None
     rule: str | None = None
     warnings: tuple[str, ...] = field(default=())
+    valid_until: float | None = None
+
+    def ttl_minutes(self, now: float) -> int:
+        """The TTL to send: no longer than the answer holds, but at least a minute."""
+        if self.valid_until is None:
+            return self.mapping.ttl_minutes
+        return min(self.mapping.ttl_minutes, max(1, math.ceil((self.valid_until - now) / 60)))
 
 
 class AnswerPolicy(Protocol):

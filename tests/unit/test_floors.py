@@ -25,7 +25,7 @@ FLOORS = {
     "settings": 2,
     "actions": 3,
     "policy_settings": 3,
-    "config": 5,
+    "config": 4,
     "views": 5,
     "ledger": 6,
     "wire": 6,
