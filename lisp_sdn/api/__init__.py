@@ -1,1 +1,6 @@
-"""Requests to answers, without HTTP: shared by REST and CLI."""
+"""The REST interface without HTTP: `Request` in, `Response` and actions out."""
+
+from lisp_sdn.api.app import Api
+from lisp_sdn.api.http import Request, Response
+
+__all__ = ["Api", "Request", "Response"]

@@ -1,0 +1,90 @@
+"""`Api`: one request in, one response and the actions that it leads to out."""
+
+from __future__ import annotations
+
+from email.utils import formatdate
+from typing import Any
+from urllib.parse import quote, unquote, urlencode
+
+from lisp_sdn.actions import Action
+from lisp_sdn.api.backend import Backend
+from lisp_sdn.api.body import check_media, check_size, read_json, read_lines, read_query
+from lisp_sdn.api.http import (
+    JSON_LINES,
+    Problem,
+    Request,
+    Response,
+    choose_media,
+    etag,
+    not_modified,
+)
+from lisp_sdn.api.routes import ROUTES
+from lisp_sdn.api.routing import Call, Reply, Route, Router, allow, to_json
+from lisp_sdn.errors import LispError
+
+_ROUTER = Router(ROUTES)
+
+
+class Api:
+    """The REST interface without HTTP (RFC 9110 for what statuses and headers mean)."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def handle(self, request: Request, now: float) -> tuple[Response, list[Action]]:
+        """Answer a request. now: epoch seconds. A mistake of the caller never raises."""
+        try:
+            response, actions = self._dispatch(request, now)
+        except Problem as problem:
+            response, actions = problem.response(), []
+        except LispError as error:
+            response, actions = Problem("conflict", str(error)).response(), []
+        response.headers["Date"] = formatdate(now, usegmt=True)
+        response.headers["Cache-Control"] = "no-cache"
+        if request.method == "HEAD":
+            response = Response(response.status, response.headers)
+        return response, actions
+
+    def _dispatch(self, request: Request, now: float) -> tuple[Response, list[Action]]:
+        if request.method == "OPTIONS":
+            methods, _ = _ROUTER.methods(request.path)
+            return Response(204, {"Allow": allow(methods)}), []
+        route, path = _ROUTER.find(request.method, request.path)
+        accept = choose_media(request.header("Accept"), route.gives)
+        query = read_query(request.query, route.query)
+        body = _read_body(request, route)
+        call: Call[Any, Any] = Call(self._backend, request, path, query, body, accept, now)
+        reply = route.handler(call)
+        return _respond(request, reply), reply.actions
+
+
+def _read_body(request: Request, route: Route) -> object:
+    check_size(request.body, route.body_limit)
+    if route.body is None:
+        return None
+    media = check_media(request, route)
+    if route.raw:
+        return None
+    if media == JSON_LINES:
+        return read_lines(request.body, route.body)
+    return read_json(request.body, route.body)
+
+
+def _respond(request: Request, reply: Reply) -> Response:
+    if reply.body is None:
+        return Response(reply.status, dict(reply.headers))
+    body = reply.body if isinstance(reply.body, bytes) else to_json(reply.body)
+    headers = {"Content-Type": reply.media, **reply.headers}
+    if reply.next is not None:
+        headers["Link"] = f'<{_next_url(request, reply.next)}>; rel="next"'
+    if request.method in ("GET", "HEAD", "PUT", "PATCH"):
+        headers["ETag"] = etag(body)
+    if request.method in ("GET", "HEAD") and not_modified(request, headers.get("ETag", "")):
+        headers.pop("Content-Type")
+        return Response(304, headers)
+    return Response(reply.status, headers, body)
+
+
+def _next_url(request: Request, cursor: str) -> str:
+    query = urlencode({**request.query, "after": cursor})
+    return f"{quote(unquote(request.path))}?{query}"

@@ -1,0 +1,1 @@
+"""One file per resource: its models, its handlers, its routes."""

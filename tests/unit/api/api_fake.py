@@ -1,0 +1,279 @@
+"""A `Backend` in memory, and a shorthand to call the API."""
+
+from __future__ import annotations
+
+import bisect
+import ipaddress
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from lisp_sdn.actions import Action, Event, MappingChanged, PortInfo
+from lisp_sdn.address import EidPrefix, Endpoint, SourceDestPrefix
+from lisp_sdn.api import Api, Request, Response
+from lisp_sdn.config import Config, load
+from lisp_sdn.model import Act, Answer, Locator, Mapping, Requester
+from lisp_sdn.rules import (
+    Bucket,
+    CookieClass,
+    FlowRule,
+    GroupRule,
+    GroupType,
+    MeterRule,
+    Output,
+    Ruleset,
+    SetField,
+    ToGroup,
+    cookie,
+    match,
+)
+from lisp_sdn.views import (
+    Counter,
+    EventEntry,
+    LocatorState,
+    LocatorStatus,
+    MapCacheEntry,
+    MappingEntry,
+    Origin,
+    Refusal,
+    RegistrationEntry,
+    SiteState,
+    Status,
+    XtrState,
+)
+
+NOW = 1_800_000_000.0
+
+CONFIG = """
+sites:
+  - name: east
+    authentication_keys: [{key_id: 1, key: very-secret}]
+    eid_prefixes: [{prefix: 10.1.0.0/16, iid: 42, accept_more_specifics: true}]
+  - name: west
+    authentication_keys: [{key: very-secret-too}]
+    eid_prefixes: [{prefix: 10.2.0.0/16, iid: 42}]
+xtrs:
+  - name: xtr-east
+    site: east
+    datapath_id: "1"
+    rlocs: [{rloc: 192.0.2.1}]
+    eid_ports: [{name: eth1, iid: 42, gateways: [10.1.0.1/24]}]
+  - name: xtr-west
+    site: west
+    datapath_id: "2"
+    rlocs: [{rloc: 192.0.2.2, priority: 2, weight: 30}]
+"""
+
+
+def eid(text: str) -> EidPrefix:
+    return EidPrefix.from_text(text)
+
+
+def locator(rloc: str, priority: int = 1, weight: int = 100) -> Locator:
+    return Locator(ipaddress.ip_address(rloc), priority, weight)
+
+
+class FakeBackend:
+    """State that tests set directly, and what was asked of it."""
+
+    def __init__(self) -> None:
+        self.settings = load(CONFIG)
+        self.database: dict[EidPrefix, MappingEntry] = {}
+        self.live: list[RegistrationEntry] = []
+        self.caches: dict[str, list[MapCacheEntry]] = {x.name: [] for x in self.settings.xtrs}
+        self.states: dict[str, XtrState] = {}
+        self.happened: list[EventEntry] = []
+        self.refused: list[Refusal] = []
+        self.counts: list[Counter] = []
+        self.ruleset = Ruleset()
+        self.asked: list[tuple[EidPrefix, Requester]] = []
+        self.steps = 0
+        self._order: list[EidPrefix] = []
+
+    @property
+    def config(self) -> Config:
+        return self.settings
+
+    def status(self, now: float) -> Status:
+        return Status(NOW - 100, len(self.database), len(self.live), len(self.happened))
+
+    def site_state(self, name: str, now: float) -> SiteState:
+        mine = [entry for entry in self.live if entry.site == name]
+        return SiteState(len(mine), max((entry.refreshed for entry in mine), default=None))
+
+    def xtr_state(self, name: str, now: float) -> XtrState:
+        return self.states.get(name, XtrState(map_cache_entries=len(self.caches[name])))
+
+    def add(self, *entries: MappingEntry) -> None:
+        for entry in entries:
+            self.database[entry.eid] = entry
+        self._order = sorted(self.database)
+
+    def mappings(self, start: EidPrefix | None, now: float) -> Iterator[MappingEntry]:
+        for key in self._order[bisect.bisect_left(self._order, start) if start else 0 :]:
+            self.steps += 1
+            yield self.database[key]
+
+    def mapping(self, eid: EidPrefix, now: float) -> MappingEntry | None:
+        return self.database.get(eid)
+
+    def set_mapping(self, mapping: Mapping, now: float) -> list[Action]:
+        self.add(MappingEntry(mapping, Origin.STATIC))
+        return [MappingChanged(mapping.eid), Event("mapping.set", str(mapping.eid))]
+
+    def remove_mapping(self, eid: EidPrefix, now: float) -> list[Action]:
+        del self.database[eid]
+        self._order = sorted(self.database)
+        return [MappingChanged(eid)]
+
+    def registrations(self, start: EidPrefix | None, now: float) -> Iterator[RegistrationEntry]:
+        for entry in sorted(self.live, key=lambda entry: entry.eid):
+            if start is None or not entry.eid < start:
+                yield entry
+
+    def answer(self, eid: EidPrefix, requester: Requester, now: float) -> Answer:
+        self.asked.append((eid, requester))
+        found = [entry for entry in self.database.values() if entry.eid.covers(eid)]
+        if not found:
+            return Answer(Mapping(eid, action=Act.NATIVELY_FORWARD, ttl_minutes=15))
+        return Answer(max(found, key=lambda e: e.eid.prefixlen).mapping, rule="partner")
+
+    def map_cache(self, xtr: str, now: float) -> Iterable[MapCacheEntry]:
+        return self.caches[xtr]
+
+    def clear_map_cache(
+        self, xtr: str, eid: EidPrefix | SourceDestPrefix | None, now: float
+    ) -> tuple[int, list[Action]]:
+        gone = [entry for entry in self.caches[xtr] if eid is None or entry.eid == eid]
+        self.caches[xtr] = [entry for entry in self.caches[xtr] if entry not in gone]
+        return len(gone), [Event("map-cache.removed", str(entry.eid)) for entry in gone]
+
+    def wanted(self, xtr: str) -> Ruleset:
+        return self.ruleset
+
+    def refusals(self) -> Iterable[Refusal]:
+        return self.refused
+
+    def events(self, after: int) -> Iterable[EventEntry]:
+        return [entry for entry in self.happened if entry.id > after]
+
+    def counters(self) -> Iterable[Counter]:
+        return self.counts
+
+
+def filled() -> FakeBackend:
+    """A backend with a little of everything."""
+    backend = FakeBackend()
+    east = Mapping(eid("[42] 10.1.0.0/24"), (locator("192.0.2.1"),), authoritative=True)
+    west = Mapping(eid("[42] 10.2.0.0/16"), (locator("192.0.2.2", 2, 30),))
+    backend.add(
+        MappingEntry(east, Origin.REGISTERED, "east"),
+        MappingEntry(west, Origin.STATIC),
+        MappingEntry(Mapping(eid("2001:db8::/32"), action=Act.DROP_NO_REASON), Origin.STATIC),
+    )
+    etr = Endpoint(ipaddress.ip_address("192.0.2.1"), 4342)
+    times = {"registered": NOW - 500, "refreshed": NOW - 20, "expires": NOW + 160}
+    backend.live = [
+        RegistrationEntry(east, "east", **times, etr=etr, xtr_id=xtr_id, site_id=7, key_id=1)
+        for xtr_id in (2, 1)
+    ]
+    backend.caches["xtr-west"] = [
+        MapCacheEntry(
+            eid("[42] 10.1.0.0/24"),
+            NOW - 42_445,
+            (
+                LocatorStatus(locator("192.0.2.1"), LocatorState.UP, NOW - 60),
+                LocatorStatus(locator("192.0.2.9", 2, 0), LocatorState.DOWN, NOW - 5),
+            ),
+            expires=NOW + 390,
+            rule="partner",
+            packets=7,
+            octets=700,
+        ),
+        MapCacheEntry(
+            eid("[42] 10.9.0.0/16"), NOW - 3, action=Act.NATIVELY_FORWARD, expires=NOW + 897
+        ),
+        MapCacheEntry(eid("[42] 10.8.0.1/32"), NOW - 1, complete=False),
+        MapCacheEntry(
+            SourceDestPrefix(eid("[42] 10.2.7.0/24"), eid("[42] 10.1.0.0/24")),
+            NOW - 3,
+            (LocatorStatus(locator("192.0.2.9")),),
+        ),
+    ]
+    backend.states["xtr-east"] = XtrState(
+        NOW - 50,
+        ("tunnel port lisp0 is missing",),
+        (LocatorStatus(locator("192.0.2.1"), LocatorState.UP, NOW - 50, 0.004),),
+        (PortInfo(3, "eth1", "02:00:00:00:00:03", True),),
+        flows=9,
+        groups=1,
+    )
+    backend.happened = [
+        EventEntry(number, NOW - 10 + number, kind, "[42] 10.1.0.0/24", {"xtr": "xtr-west"})
+        for number, kind in enumerate(
+            ["registration.added", "map-cache.added", "map-cache.removed"], 1
+        )
+    ]
+    backend.refused = [
+        Refusal("map-server", "bad_digest", "198.51.100.7:4342", "site east", 3, NOW - 9, NOW - 1),
+        Refusal("map-resolver", "truncated", "198.51.100.8:4342", "", 1, NOW - 5, NOW - 5),
+    ]
+    backend.counts = [
+        Counter("map_registers_in", 12.0),
+        Counter("dropped", 3.0, (("reason", "bad_digest"), ("where", "map-server"))),
+    ]
+    flow = FlowRule(
+        3,
+        100,
+        match(eth_type=0x0800, ipv4_dst=ipaddress.ip_network("10.1.0.0/24"), metadata=(42, 0xFFFF)),
+        (SetField("tunnel_id", 42), ToGroup(5)),
+        cookie=cookie(CookieClass.MAP_CACHE, 77),
+        notify_removed=True,
+        idle_timeout=300,
+    )
+    backend.ruleset = Ruleset(
+        frozenset({flow, FlowRule(0, 0, ())}),
+        frozenset({GroupRule(5, GroupType.SELECT, (Bucket((Output(4),), weight=100),))}),
+        frozenset({MeterRule(1, 2000, 200)}),
+    )
+    return backend
+
+
+class Client:
+    """Calls the API and reads JSON."""
+
+    def __init__(self, backend: FakeBackend) -> None:
+        self.backend = backend
+        self.api = Api(backend)
+        self.actions: list[Action] = []
+
+    def __call__(
+        self, method: str, path: str, body: Any = None, *, now: float = NOW, **headers: str
+    ) -> Response:
+        """One request. path: below /lisp/v1, with its query. headers: If_Match="..."."""
+        path, _, query = path.partition("?")
+        pairs = dict(part.split("=", 1) for part in query.split("&") if part)
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        data = (
+            body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        )
+        if body is not None:
+            sent.setdefault("Content-Type", "application/json")
+        request = Request(method, f"/lisp/v1{path}", pairs, sent, data)
+        response, self.actions = self.api.handle(request, now)
+        return response
+
+    def get(self, path: str) -> Any:
+        """The document at a path, which must exist."""
+        response = self("GET", path)
+        assert response.status == 200, response.body
+        return json.loads(response.body)
+
+
+def problem(response: Response) -> dict[str, Any]:
+    """The problem document of a failed request."""
+    assert response.headers["Content-Type"] == "application/problem+json"
+    document: dict[str, Any] = json.loads(response.body)
+    assert document["status"] == response.status >= 400
+    assert set(document) == {"type", "title", "status", "detail", "errors"}
+    return document
