@@ -106,7 +106,7 @@ def locator_sort_key(locator: Locator) -> tuple[int, int, str]:
     rloc = locator.rloc
     if isinstance(rloc, IPAddress):
         return (rloc.version, int(rloc), "")
-    return (99, 0, str(rloc))
+    return rloc.sort_key
 
 
 @dataclass(frozen=True, slots=True)
