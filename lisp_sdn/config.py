@@ -295,6 +295,10 @@ class Limits(Settings):
     miss_burst: int = Field(default=200, ge=1)
     icmp_rate: int = Field(default=100, ge=1)
     icmp_burst: int = Field(default=50, ge=1)
+    neighbour_rate: int = Field(default=500, ge=1)
+    neighbour_burst: int = Field(default=100, ge=1)
+    pending_rate: int = Field(default=100, ge=1)
+    pending_burst: int = Field(default=32, ge=1)
     map_requests_per_source: int = Field(default=1000, ge=1)
     map_requests_total: int = Field(default=200_000, ge=1)
 
