@@ -1,0 +1,180 @@
+"""The REST interface as lispctl uses it: urllib, problems as errors, pages as iterators."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from rich.console import Console
+from rich.status import Status
+
+from lisp_sdn.errors import LispError
+
+BASE = "/lisp/v1"
+TIMEOUT = 30.0
+"""Seconds to wait for an answer."""
+
+PATIENCE = 1.0
+"""Seconds of waiting after which a person is told what for."""
+
+MAX_ANSWER = 64 << 20
+
+
+class Unreachable(LispError):
+    """The controller did not answer."""
+
+
+class Refused(LispError):
+    """The controller answered with a problem document (RFC 9457)."""
+
+    def __init__(self, status: int, document: Mapping[str, Any]) -> None:
+        super().__init__(str(document.get("detail") or document.get("title") or status))
+        self.status = status
+        self.document = dict(document)
+
+    def lines(self) -> Iterator[str]:
+        """The sentence, and every single mistake."""
+        yield str(self)
+        for error in self.document.get("errors", ()):
+            where = [
+                f"line {error['line']}" if "line" in error else "",
+                error.get("parameter", ""),
+                error.get("pointer", "").removeprefix("#").lstrip("/").replace("/", "."),
+            ]
+            prefix = ", ".join(part for part in where if part)
+            yield f"  {prefix}: {error['detail']}" if prefix else f"  {error['detail']}"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer. now: the controller's clock, epoch seconds, None when it did not tell."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def document(self) -> Any:
+        """The JSON document; None without a body."""
+        return json.loads(self.body) if self.body else None
+
+    @property
+    def now(self) -> float | None:
+        """The controller's clock, epoch seconds; None when it did not tell."""
+        date = self.headers.get("Date")
+        return parsedate_to_datetime(date).timestamp() if date else None
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A token is not carried to wherever a redirect points."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+class Client:
+    """Speaks to one controller. url: "http://ADDRESS:PORT". Raises Unreachable and Refused."""
+
+    def __init__(self, url: str, token: str | None = None) -> None:
+        self.url = url.rstrip("/")
+        self._token = token
+        # Without proxies: the controller is near, and http_proxy is meant for the Internet.
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
+        self.now: float | None = None
+
+    def get(self, path: str, **query: object) -> Any:
+        """The document at a path below /lisp/v1. query: None leaves a parameter out."""
+        return self.send("GET", path, query=query).document
+
+    def pages(self, path: str, **query: object) -> Iterator[dict[str, Any]]:
+        """Every entry of a list, one page in memory."""
+        after: str | None = None
+        while True:
+            page = self.get(path, **{**query, "after": after})
+            yield from page["items"]
+            after = page["next"]
+            if after is None:
+                return
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        *,
+        query: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+        media: str = "application/json",
+    ) -> Answer:
+        """One request."""
+        pairs = {key: _text(value) for key, value in (query or {}).items() if value is not None}
+        url = f"{self.url}{BASE}{path}" + (f"?{urlencode(pairs)}" if pairs else "")
+        request = urllib.request.Request(url, data=body, method=method)
+        request.add_header("Accept", "application/json")
+        if body is not None:
+            request.add_header("Content-Type", media)
+        if self._token:
+            request.add_header("Authorization", f"Bearer {self._token}")
+        for name, value in (headers or {}).items():
+            request.add_header(name, value)
+        with told_when_slow(f"waiting for {urlsplit(self.url).netloc}"):
+            answer = self._exchange(request)
+        self.now = answer.now or self.now
+        return answer
+
+    def _exchange(self, request: urllib.request.Request) -> Answer:
+        try:
+            with self._opener.open(request, timeout=TIMEOUT) as found:
+                return Answer(found.status, found.headers, found.read(MAX_ANSWER))
+        except urllib.error.HTTPError as error:
+            with error:
+                raise self._refused(error) from None
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "reason", error)
+            raise Unreachable(f"no answer from {self.url}: {reason}") from None
+
+    def _refused(self, error: urllib.error.HTTPError) -> LispError:
+        try:
+            document = json.loads(error.read(MAX_ANSWER))
+        except (OSError, ValueError):
+            document = None
+        if isinstance(document, dict) and "detail" in document:
+            return Refused(error.code, document)
+        return Unreachable(
+            f"{self.url} answers with status {error.code}, but not as this controller does"
+        )
+
+
+def segment(text: str) -> str:
+    """A name or EID as part of a path."""
+    return quote(text, safe="")
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+@contextlib.contextmanager
+def told_when_slow(what: str) -> Iterator[None]:
+    """Show on stderr what is waited for, when it takes longer than PATIENCE and a person looks."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    status = Status(f"{what} ...", console=console)
+    timer = threading.Timer(PATIENCE, status.start)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        status.stop()
