@@ -1,0 +1,1 @@
+"""The edges: the only code that imports ryu, eventlet and webob."""
