@@ -19,10 +19,10 @@ Two implementations pass one contract test suite: `MemoryStore` and `sqlite_stor
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, NoReturn, Protocol
 
 from lisp_sdn.errors import StoreError
 
@@ -125,7 +125,8 @@ class Store(Protocol):
     def append(self, changes: Sequence[Change]) -> int:
         """Note changes, all or none of which will be kept; returns their sequence number.
 
-        Never waits. Raises StoreFull.
+        Never waits. Raises StoreFull, but not for changes that only delete: what expires must be
+        able to go, and there is never more of it than was stored.
         """
 
     def flush(self) -> int:
@@ -220,6 +221,8 @@ class WriteBehindStore:
         self.batch = batch
         self.max_journal = max_journal
         self._queue: deque[_Group] = deque()
+        self.on_append: Callable[[Sequence[Change]], None] | None = None
+        """Told every accepted `append`, in order: how copies of the state are kept up to date."""
         self._seq = 0
         self._durable_seq = 0
         self._appended = 0
@@ -247,11 +250,23 @@ class WriteBehindStore:
 
     def append(self, changes: Sequence[Change]) -> int:
         """Note changes; returns their sequence number. Raises StoreFull."""
-        return self._enqueue(changes, len(changes)) if changes else self._seq
+        if not changes:
+            return self._seq
+        count = len(changes)
+        if self._is_full(count) and any(change.value is not None for change in changes):
+            self._refuse()
+        self._enqueue(changes, count)
+        if self.on_append is not None:
+            self.on_append(changes)
+        return self._seq
+
+    def _is_full(self, count: int) -> bool:
+        return self._appended - self._committed + count > self.max_pending
+
+    def _refuse(self) -> NoReturn:
+        raise StoreFull(f"{self.pending} changes wait to be written, limit {self.max_pending}")
 
     def _enqueue(self, what: Sequence[Change] | _DocumentChange | JournalEntry, count: int) -> int:
-        if self._appended - self._committed + count > self.max_pending:
-            raise StoreFull(f"{self.pending} changes wait to be written, limit {self.max_pending}")
         self._seq += 1
         self._appended += count
         self._queue.append((self._seq, what, count))
@@ -294,6 +309,8 @@ class WriteBehindStore:
     ) -> Document:
         """Write a document. Raises VersionConflict, StoreFull."""
         self._check_version(kind, name, expected)
+        if self._is_full(1):
+            self._refuse()
         version = self._document_version + 1
         document = Document(kind, name, version, body, now)
         self._enqueue(_DocumentChange((kind, name), document, version), 1)
@@ -316,6 +333,8 @@ class WriteBehindStore:
         self._check_version(kind, name, expected)
         if (kind, name) not in self._documents:
             return False
+        if self._is_full(1):
+            self._refuse()
         version = self._document_version + 1
         self._enqueue(_DocumentChange((kind, name), None, version), 1)
         self._document_version = version
@@ -334,14 +353,12 @@ class WriteBehindStore:
         self, time: float, who: str, what: str, why: str = "", body: str = "{}"
     ) -> JournalEntry:
         """Add an entry. Raises StoreFull."""
+        if self._is_full(1):
+            self._refuse()
         entry = JournalEntry(self._journal_id + 1, time, who, what, why, body)
         # In this order: `flush` takes an entry from the tail once it took it from the queue.
         self._journal_tail.append(entry)
-        try:
-            self._enqueue(entry, 1)
-        except StoreFull:
-            self._journal_tail.pop()
-            raise
+        self._enqueue(entry, 1)
         self._journal_id = entry.id
         return entry
 

@@ -145,6 +145,30 @@ def test_a_full_store_refuses_and_recovers(make: Make) -> None:
     assert store.journal_list() == []
 
 
+def test_deletions_are_taken_by_a_full_store(make: Make) -> None:
+    store = make(max_pending=2)
+    store.append([Change(REG, b"a", b"1"), Change(REG, b"b", b"1")])
+    with pytest.raises(StoreFull):
+        store.append([Change(REG, b"a", None), Change(REG, b"b", b"2")])
+    store.append([Change(REG, b"a", None)])
+    drain(store)
+    assert table(store) == {b"b": b"1"}
+
+
+def test_on_append_sees_every_accepted_append_in_order(make: Make) -> None:
+    store = make(max_pending=2)
+    assert isinstance(store, WriteBehindStore)
+    seen: list[Change] = []
+    store.on_append = seen.extend
+    changes = [Change(REG, b"a", b"1"), Change(NONCE, b"n", b"1"), Change(REG, b"a", None)]
+    store.append(changes[:2])
+    with pytest.raises(StoreFull):
+        store.append([Change(REG, b"refused", b"")])
+    store.append([])
+    store.append(changes[2:])
+    assert seen == changes
+
+
 def test_octets_and_texts_come_back_as_they_were(store: Store) -> None:
     blob = bytes(range(256))
     store.append([Change(REG, blob, b""), Change(REG, b"", blob)])
