@@ -1,0 +1,199 @@
+"""Registrations, nonces and static mappings as the octets that the store keeps.
+
+    key of a registration   site, NUL, place, ETR        value   head, RLOC-records
+    key of a nonce          site, NUL, Key ID, ETR       value   8 octets
+    key of a static mapping place                        value   head, RLOC-records
+
+place is instance-ID, IP version, address and mask length of the destination prefix, and the same
+of the source prefix when the registration is keyed by one. ETR is "x", Site-ID, xTR-ID or "a" and
+the address as text. Keys sort like EID-prefixes, which makes loading a million of them fast.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from struct import Struct
+from struct import error as StructError
+
+from lisp_sdn.address import EidPrefix, Endpoint, SourceDestPrefix
+from lisp_sdn.errors import DecodeError, StoreError
+from lisp_sdn.mapping.database import Database, Key, Registrar, Registration, RlocSet
+from lisp_sdn.model import Act
+from lisp_sdn.wire.cursor import Reader
+from lisp_sdn.wire.record import parse_locator, serialize_locator
+
+_PLACE = Struct("!IB")
+_NONCE = Struct("!Q")
+_IDS = Struct("!8s16s")
+_HEAD = Struct("!IBHBBBddHB")
+"""ttl, flags, map-version, action, Key ID, algorithm, registered, changed, port, address length."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A registration as read back: its ETR's address and key are those of the last change."""
+
+    ttl_minutes: int
+    flags: int
+    map_version: int
+    action: Act
+    key_id: int
+    algorithm: int
+    registered: float
+    changed: float
+    source: Endpoint | None
+    rloc_set: RlocSet
+
+
+def place_octets(key: Key) -> bytes:
+    """A key as octets that sort like EID-prefixes."""
+    if isinstance(key, SourceDestPrefix):
+        return _prefix(key.destination) + _prefix(key.source)
+    return _prefix(key)
+
+
+def _prefix(eid: EidPrefix) -> bytes:
+    net = eid.network
+    return _PLACE.pack(eid.iid, net.version) + net.network_address.packed + bytes((net.prefixlen,))
+
+
+def _read_prefix(data: bytes) -> tuple[EidPrefix, bytes]:
+    iid, version = _PLACE.unpack_from(data)
+    end = _PLACE.size + (4 if version == 4 else 16)
+    address = int.from_bytes(data[_PLACE.size : end], "big")
+    return EidPrefix.trusted(iid, version, address, data[end]), data[end + 1 :]
+
+
+def _read_place(data: bytes) -> tuple[Key, bytes]:
+    key, rest = _read_prefix(data)
+    # What may follow is a source prefix, which begins with the top octet of a 24-bit
+    # instance-ID: zero, as no ETR does.
+    if rest and rest[0] == 0:
+        source, rest = _read_prefix(rest)
+        return SourceDestPrefix(source, key), rest
+    return key, rest
+
+
+def _etr(identity: tuple[int, ...] | str) -> bytes:
+    if isinstance(identity, str):
+        return b"a" + identity.encode()
+    site_id, xtr_id = identity
+    return b"x" + _IDS.pack(site_id.to_bytes(8, "big"), xtr_id.to_bytes(16, "big"))
+
+
+def _read_etr(data: bytes) -> tuple[int, ...] | str:
+    if data[:1] == b"a":
+        return data[1:].decode()
+    site_id, xtr_id = _IDS.unpack(data[1:])
+    return int.from_bytes(site_id, "big"), int.from_bytes(xtr_id, "big")
+
+
+def registration_key(site: str, key: Key, identity: tuple[int, ...] | str) -> bytes:
+    """The store's key of a registration."""
+    return site.encode() + b"\0" + place_octets(key) + _etr(identity)
+
+
+def read_registration_key(data: bytes) -> tuple[str, Key, tuple[int, ...] | str]:
+    """Inverse of `registration_key`. Raises StoreError."""
+    site, _, rest = data.partition(b"\0")
+    try:
+        key, etr = _read_place(rest)
+        return site.decode(), key, _read_etr(etr)
+    except (StructError, IndexError, UnicodeDecodeError) as error:
+        raise StoreError(f"registration key {data.hex()}: {error}") from None
+
+
+def nonce_key(site: str, key_id: int, identity: tuple[int, ...] | str) -> bytes:
+    """The store's key of a nonce."""
+    return site.encode() + b"\0" + bytes((key_id,)) + _etr(identity)
+
+
+def read_nonce(data: bytes, value: bytes) -> tuple[str, int, tuple[int, ...] | str, int]:
+    """Site, Key ID, ETR and nonce. Raises StoreError."""
+    site, _, rest = data.partition(b"\0")
+    try:
+        return site.decode(), rest[0], _read_etr(rest[1:]), _NONCE.unpack(value)[0]
+    except (StructError, IndexError, UnicodeDecodeError) as error:
+        raise StoreError(f"nonce {data.hex()}: {error}") from None
+
+
+def nonce_value(nonce: int) -> bytes:
+    """A nonce as octets."""
+    return _NONCE.pack(nonce)
+
+
+def records_of(rloc_set: RlocSet) -> bytes:
+    """The RLOC-records of an RLOC-set, serialized once."""
+    records = rloc_set.records
+    if records is None:
+        records = rloc_set.records = b"".join(map(serialize_locator, rloc_set.locators))
+    return records
+
+
+def registration_value(entry: Registration, registrar: Registrar) -> bytes:
+    """A registration as octets. registrar: as it is with the Map-Register that is stored."""
+    source = registrar.source
+    address = source.address.packed if source else b""
+    head = _HEAD.pack(
+        entry.ttl_minutes,
+        entry.flags,
+        entry.map_version,
+        entry.action,
+        registrar.key_id,
+        registrar.algorithm,
+        entry.registered,
+        entry.changed,
+        source.port if source else 0,
+        len(address),
+    )
+    return head + address + records_of(entry.rloc_set)
+
+
+class RegistrationReader:
+    """Reads values back; an RLOC-set that many share is decoded once."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._rloc_sets: dict[bytes, RlocSet] = {}
+
+    def read(self, value: bytes) -> Stored:
+        """Inverse of `registration_value`. Raises StoreError."""
+        try:
+            ttl, flags, version, action, key_id, algorithm, registered, changed, port, length = (
+                _HEAD.unpack_from(value)
+            )
+            end = _HEAD.size + length
+            source = None
+            if length:
+                source = Endpoint(ipaddress.ip_address(value[_HEAD.size : end]), port)
+            rloc_set = self._rloc_set(value[end:])
+            return Stored(
+                ttl, flags, version, Act(action), key_id, algorithm,
+                registered, changed, source, rloc_set,
+            )  # fmt: skip
+        except (StructError, ValueError, DecodeError) as error:
+            raise StoreError(f"registration {value.hex()}: {error}") from None
+
+    def _rloc_set(self, records: bytes) -> RlocSet:
+        known = self._rloc_sets.get(records)
+        if known is None:
+            reader = Reader(records)
+            locators = []
+            while reader.remaining:
+                locators.append(parse_locator(reader))
+            known = self._rloc_sets[records] = self._database.intern(locators)
+        return known
+
+
+def static_key(key: Key) -> bytes:
+    """The store's key of a static mapping."""
+    return place_octets(key)
+
+
+def read_static_key(data: bytes) -> Key:
+    """Inverse of `static_key`. Raises StoreError."""
+    try:
+        return _read_place(data)[0]
+    except (StructError, IndexError) as error:
+        raise StoreError(f"static mapping key {data.hex()}: {error}") from None

@@ -1,0 +1,522 @@
+"""The Map-Server's half that takes Map-Registers (RFC 9301 sections 5.6, 5.7 and 8.2).
+
+A Map-Register passes through four steps, and each refusal says which and why:
+
+1. whose is it: the sites that own its EID-prefixes, and a key of theirs that fits its MAC;
+2. is it new: the nonce rule of the site;
+3. which records are allowed: EID-prefix, RLOCs, quotas, map-version (open decision Q-20: the good
+   records are taken, the bad ones refused one by one, the Map-Notify names the good ones);
+4. note it in the store, then change the database, then acknowledge once the store is durable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from hashlib import blake2b
+from typing import NamedTuple
+
+from lisp_sdn.actions import Action, Event, MappingChanged, SendControl
+from lisp_sdn.address import Endpoint, SourceDestPrefix
+from lisp_sdn.config import Algorithm
+from lisp_sdn.errors import AuthError
+from lisp_sdn.mapping import codec
+from lisp_sdn.mapping.database import (
+    MERGE,
+    PROXY_REPLY,
+    USE_TTL,
+    WANT_NOTIFY,
+    Database,
+    Key,
+    Place,
+    Registrar,
+    Registration,
+    RlocSet,
+    code_of_key,
+    destination_of,
+    signature,
+)
+from lisp_sdn.mapping.expiry import ExpiryWheel
+from lisp_sdn.mapping.report import Report
+from lisp_sdn.mapping.sites import ConfiguredPrefix, Refused, Site, Sites
+from lisp_sdn.mapping.store import Change, Store, StoreFull, Table
+from lisp_sdn.wire import EidRecord, MapNotify, MapRegister, OtherEid, auth
+
+CONTROL_PORT = 4342
+MAX_CANDIDATES = 4
+"""Sites whose keys are tried for one Map-Register."""
+
+EXPIRIES_PER_TIMER = 2000
+"""Registrations looked at in one turn of the expiry timer, so that it never holds up requests."""
+
+
+class Kind(Enum):
+    """What a record of a Map-Register does."""
+
+    ADDED = "added"
+    CHANGED = "changed"
+    REFRESHED = "refreshed"
+    REMOVED = "removed"
+    ABSENT = "absent"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One accepted record: what it does to the database."""
+
+    kind: Kind
+    key: Key
+    record: EidRecord
+    owner: ConfiguredPrefix
+    rloc_set: RlocSet
+    entry: Registration | None
+
+
+class Proof(NamedTuple):
+    """Whose key fitted. ids: whether the MAC covers xTR-ID and Site-ID."""
+
+    site: Site
+    ids: bool
+
+
+class Outcome(NamedTuple):
+    """What a Map-Register did. changed: keys whose answer may differ now.
+
+    notify: the Map-Notify, to be sent once the store is durable up to `seq`.
+    """
+
+    actions: list[Action]
+    changed: list[Key]
+    notify: SendControl | None = None
+    seq: int = 0
+
+
+class MapServer:
+    """Registrations of all sites."""
+
+    def __init__(self, sites: Sites, database: Database, store: Store, report: Report) -> None:
+        self._sites = sites
+        self._database = database
+        self._store = store
+        self._report = report
+        self._wheel = ExpiryWheel()
+
+    # --- Map-Register ---
+
+    def register(self, message: MapRegister, data: bytes, source: Endpoint, now: float) -> Outcome:
+        """Handle a Map-Register. data: the octets that it was decoded from."""
+        self._report.count("map-registers-in")
+        proof = self._authenticate(message, data)
+        if isinstance(proof, Refused):
+            name = "map-registers-in-auth-failed"
+            self._report.count(name)
+            return self._refuse(message, None, proof, source, now)
+        site = proof.site
+        if site.settings.shutdown:
+            refused = Refused("site-shutdown", "the site is shut down in the configuration")
+            return self._refuse(message, site, refused, source, now)
+        registrar = site.registrar(Registrar(site, source, message.xtr_id, message.site_id))
+        if registrar is None:
+            refused = Refused("too-many-etrs", "the site has the most ETRs that one may have")
+            return self._refuse(message, site, refused, source, now)
+        digest = blake2b(data, digest_size=16).digest()
+        if digest == registrar.last and source == registrar.source:
+            return self._acknowledge_again(message, registrar, now)
+        problem = site.nonces.refusal(
+            message.key_id,
+            registrar.identity,
+            message.nonce,
+            plausible=proof.ids or _is_listed(source, message),
+        )
+        if problem:
+            refused = Refused("replayed_nonce", f"{problem} (nonce_check: {site.nonces.rule})")
+            self._report.count("map-registers-in-replayed")
+            return self._refuse(message, site, refused, source, now)
+        return self._take(message, registrar, source, digest, now)
+
+    def _authenticate(self, message: MapRegister, data: bytes) -> Proof | Refused:
+        """RFC 9301 section 5.6: whose key made this MAC."""
+        sites = self._candidates(message)
+        if not sites:
+            eids = ", ".join(str(record.eid) for record in message.records[:3]) or "no record"
+            return Refused("eid-not-configured", f"{eids}: in no EID-prefix of a site")
+        refused: Refused | None = None
+        for site in sites:
+            found = self._check_mac(site, message, data)
+            if isinstance(found, Proof):
+                return found
+            refused = refused or found
+        assert refused is not None
+        return refused
+
+    def _candidates(self, message: MapRegister) -> list[Site]:
+        sites: dict[str, Site] = {}
+        for record in message.records:
+            if isinstance(record.eid, OtherEid):
+                continue
+            owner = self._sites.owner(destination_of(record.eid))
+            if owner is not None:
+                sites[owner.site.name] = owner.site
+                if len(sites) == MAX_CANDIDATES:
+                    break
+        return list(sites.values())
+
+    def _check_mac(self, site: Site, message: MapRegister, data: bytes) -> Proof | Refused:
+        key = site.key(message.key_id)
+        if key is None:
+            known = ", ".join(str(key_id) for key_id in site.keys)
+            return Refused(
+                "unknown_key", f"site {site.name} has no Key ID {message.key_id}, only {known}"
+            )
+        allowed = [algorithm.number for algorithm in site.settings.allowed_algorithms]
+        if message.algorithm not in allowed:
+            names = ", ".join(site.settings.allowed_algorithms)
+            return Refused(
+                "algorithm-not-allowed",
+                f"site {site.name} allows {names}, not {_algorithm(message.algorithm)}",
+            )
+        secret = key.key.get_secret_value().encode()
+        try:
+            scope = auth.verify(data, message, secret, message.algorithm)
+        except AuthError as error:
+            return Refused(
+                error.reason, f"{error}: not made with Key ID {key.key_id} of site {site.name}"
+            )
+        covered = message.xtr_id is not None and scope is auth.MacScope.MESSAGE
+        return Proof(site, covered)
+
+    def _acknowledge_again(self, message: MapRegister, registrar: Registrar, now: float) -> Outcome:
+        """Open decision Q-06: the Map-Notify was lost, nothing is processed again."""
+        self._report.count("map-registers-in-repeated")
+        records = tuple(
+            record
+            for record in message.records
+            if not isinstance(record.eid, OtherEid)
+            and (not record.ttl_minutes or self._database.find(record.eid, registrar))
+        )
+        return Outcome([], [], self._notify(message, registrar, records), self._store.seq)
+
+    def _take(
+        self,
+        message: MapRegister,
+        registrar: Registrar,
+        source: Endpoint,
+        digest: bytes,
+        now: float,
+    ) -> Outcome:
+        site = registrar.site
+        assert site is not None
+        actions: list[Action] = []
+        plans: dict[Key, Plan] = {}
+        for record in message.records:
+            plan = self._plan(record, message, registrar, plans)
+            if isinstance(plan, Refused):
+                actions += self._refusal(record.eid, site, plan, source, now)
+            else:
+                plans[plan.key] = plan
+        moved = (
+            registrar.source is None
+            or registrar.source.address != source.address
+            or registrar.key_id != message.key_id
+            or registrar.algorithm != message.algorithm
+        )
+        before = registrar.source, registrar.key_id, registrar.algorithm
+        registrar.source = source
+        registrar.key_id, registrar.algorithm = message.key_id, message.algorithm
+        flags = _flags(message)
+        try:
+            seq = self._store.append(
+                list(self._changes(message, registrar, plans, flags, now, moved=moved))
+            )
+        except StoreFull as error:
+            registrar.source, registrar.key_id, registrar.algorithm = before
+            return self._refuse(message, site, Refused(error.reason, str(error)), source, now)
+        site.nonces.accept(message.key_id, registrar.identity, message.nonce)
+        registrar.last = digest
+        site.last_registration = now
+        changed = []
+        for plan in plans.values():
+            before_it = signature(self._database, plan.key)
+            actions += self._apply(plan, registrar, flags, now)
+            if signature(self._database, plan.key) != before_it:
+                changed.append(plan.key)
+        notify = self._notify(message, registrar, tuple(p.record for p in plans.values()))
+        return Outcome(actions, changed, notify, seq)
+
+    # --- step 3: records ---
+
+    def _plan(
+        self,
+        record: EidRecord,
+        message: MapRegister,
+        registrar: Registrar,
+        plans: dict[Key, Plan],
+    ) -> Plan | Refused:
+        key = record.eid
+        site = registrar.site
+        assert site is not None
+        if isinstance(key, OtherEid):
+            return Refused("unsupported-eid", "only IPv4 and IPv6 EID-prefixes are registered")
+        if isinstance(key, SourceDestPrefix) and key.source.version != key.destination.version:
+            return Refused("unsupported-eid", "source and destination are of two families")
+        owner = self._sites.admission(site, destination_of(key))
+        if isinstance(owner, Refused):
+            return owner
+        entry = self._database.find(key, registrar)
+        if record.ttl_minutes == 0:
+            kind = Kind.ABSENT if entry is None else Kind.REMOVED
+            return Plan(kind, key, record, owner, self._database.intern(()), entry)
+        refused = site.rloc_problem(record.locators)
+        if refused is None and entry is None:
+            refused = self._quota(site, key, owner, plans)
+        if refused is None and entry is not None:
+            refused = _version_problem(entry.map_version, record.map_version)
+        if refused is not None:
+            return refused
+        rloc_set = self._database.intern(record.locators)
+        kind = Kind.ADDED
+        if entry is not None:
+            same = (
+                entry.rloc_set is rloc_set
+                and entry.ttl_minutes == record.ttl_minutes
+                and entry.map_version == record.map_version
+                and (entry.flags ^ _flags(message)) & ~WANT_NOTIFY == 0
+            )
+            kind = Kind.REFRESHED if same else Kind.CHANGED
+        return Plan(kind, key, record, owner, rloc_set, entry)
+
+    def _quota(
+        self, site: Site, key: Key, owner: ConfiguredPrefix, plans: dict[Key, Plan]
+    ) -> Refused | None:
+        if key in plans:
+            return None
+        adding = [plan for plan in plans.values() if plan.kind is Kind.ADDED]
+        if site.registrations + len(adding) >= site.settings.max_registrations:
+            most = site.settings.max_registrations
+            return Refused("too-many-registrations", f"max_registrations is {most}")
+        if destination_of(key) == owner.eid or self._database.head(key) is not None:
+            return None
+        more = sum(plan.owner is owner and destination_of(plan.key) != owner.eid for plan in adding)
+        if owner.more_specifics + more >= owner.settings.max_more_specifics:
+            most = owner.settings.max_more_specifics
+            return Refused(
+                "too-many-more-specifics", f"max_more_specifics of {owner.eid} is {most}"
+            )
+        return None
+
+    # --- step 4: store, database, acknowledgement ---
+
+    def _changes(
+        self,
+        message: MapRegister,
+        registrar: Registrar,
+        plans: dict[Key, Plan],
+        flags: int,
+        now: float,
+        *,
+        moved: bool,
+    ) -> Iterator[Change]:
+        site = registrar.site
+        assert site is not None
+        identity = registrar.identity
+        yield Change(
+            Table.NONCES,
+            codec.nonce_key(site.name, message.key_id, identity),
+            codec.nonce_value(message.nonce),
+        )
+        for plan in plans.values():
+            name = codec.registration_key(site.name, plan.key, identity)
+            if plan.kind is Kind.REMOVED:
+                yield Change(Table.REGISTRATIONS, name, None)
+            elif plan.kind in (Kind.ADDED, Kind.CHANGED) or (moved and plan.kind is Kind.REFRESHED):
+                entry = _registration(plan, registrar, flags, now)
+                if plan.entry is not None:
+                    entry.registered = plan.entry.registered
+                yield Change(Table.REGISTRATIONS, name, codec.registration_value(entry, registrar))
+
+    def _apply(self, plan: Plan, registrar: Registrar, flags: int, now: float) -> Iterator[Action]:
+        if plan.kind is Kind.REMOVED:
+            self.remove(plan.key, registrar)
+        elif plan.kind is Kind.ADDED:
+            self.insert(plan.key, _registration(plan, registrar, flags, now), plan.owner)
+        elif plan.entry is not None:
+            self._update(plan, plan.entry, flags, now)
+        if plan.kind in (Kind.ADDED, Kind.CHANGED, Kind.REMOVED):
+            site = registrar.site
+            yield Event(
+                f"registration.{plan.kind.value}",
+                str(plan.key),
+                {
+                    "site": site.name if site else "",
+                    "etr": str(registrar.source),
+                    "rlocs": [str(locator.rloc) for locator in plan.record.locators],
+                },
+            )
+
+    def _update(self, plan: Plan, entry: Registration, flags: int, now: float) -> None:
+        entry.refreshed = now
+        if plan.kind is not Kind.CHANGED:
+            entry.flags = flags
+            return
+        timeout = entry.timeout
+        entry.flags = flags
+        entry.rloc_set = plan.rloc_set
+        entry.ttl_minutes = plan.record.ttl_minutes
+        entry.map_version = plan.record.map_version
+        entry.changed = now
+        if entry.timeout != timeout:
+            place = self._database.place(plan.key)
+            assert place is not None
+            self._wheel.schedule(place, entry)
+
+    def insert(self, key: Key, entry: Registration, owner: ConfiguredPrefix) -> None:
+        """Put a registration that the site may hold into the database."""
+        first = self._database.head(key) is None
+        place = self._database.add(key, entry)
+        self._wheel.schedule(place, entry)
+        owner.site.registrations += 1
+        if first and destination_of(key) != owner.eid:
+            owner.more_specifics += 1
+
+    def remove(self, key: Key, registrar: Registrar) -> Registration | None:
+        """Take a registration out of the database."""
+        entry = self._database.remove(key, registrar)
+        owner = self._sites.owner(destination_of(key))
+        if entry is None or owner is None:
+            return entry
+        owner.site.registrations -= 1
+        if destination_of(key) != owner.eid and self._database.head(key) is None:
+            owner.more_specifics -= 1
+        return entry
+
+    def _notify(
+        self, message: MapRegister, registrar: Registrar, records: tuple[EidRecord, ...]
+    ) -> SendControl | None:
+        """The acknowledgement (RFC 9301 section 5.7): to port 4342, naming what was accepted."""
+        site, source = registrar.site, registrar.source
+        if not message.want_notify or not records or site is None or source is None:
+            return None
+        key = site.key(message.key_id)
+        if key is None:
+            return None
+        data = auth.sign(
+            MapNotify(message.nonce, records),
+            message.key_id,
+            key.key.get_secret_value().encode(),
+            message.algorithm,
+            full_length=site.settings.mac_length == "full",
+        )
+        self._report.count("map-notify-records-out", len(records))
+        return SendControl(data, Endpoint(source.address, CONTROL_PORT))
+
+    # --- refusals ---
+
+    def _refuse(
+        self,
+        message: MapRegister,
+        site: Site | None,
+        refused: Refused,
+        source: Endpoint,
+        now: float,
+    ) -> Outcome:
+        eid = message.records[0].eid if message.records else "no record"
+        return Outcome(list(self._refusal(eid, site, refused, source, now)), [])
+
+    def _refusal(
+        self, eid: object, site: Site | None, refused: Refused, source: Endpoint, now: float
+    ) -> Iterator[Action]:
+        self._report.count("registrations-refused")
+        name = site.name if site else ""
+        text = f"site {name}: {eid}: {refused.hint}" if site else f"{eid}: {refused.hint}"
+        yield self._report.drop(refused.reason, text, source.address, now)
+        yield Event(
+            "registration.refused",
+            str(eid),
+            {"site": name, "etr": str(source), "reason": refused.reason, "hint": refused.hint},
+        )
+
+    # --- expiry ---
+
+    def next_timer(self) -> float | None:
+        """When `expire` has work to do, epoch seconds."""
+        return self._wheel.next_time()
+
+    def expire(self, now: float) -> Outcome:
+        """Remove the registrations that were not refreshed in time (RFC 9301 section 8.2)."""
+        actions: list[Action] = []
+        changed: list[Key] = []
+        changes: list[Change] = []
+        for place, entry in self._wheel.due(now, EXPIRIES_PER_TIMER):
+            key = place.key(entry.code)
+            site = entry.registrar.site
+            before_it = signature(self._database, key)
+            if site is None or self.remove(key, entry.registrar) is None:
+                continue
+            if signature(self._database, key) != before_it:
+                changed.append(key)
+            name = codec.registration_key(site.name, key, entry.registrar.identity)
+            changes.append(Change(Table.REGISTRATIONS, name, None))
+            self._report.count("registrations-expired")
+            data = {"site": site.name, "etr": str(entry.registrar.source)}
+            actions.append(Event("registration.expired", str(key), data))
+        try:
+            self._store.append(changes)
+        except StoreFull as error:
+            # The next start finds them again and they expire once more: late, not wrong.
+            actions.append(self._report.drop(error.reason, str(error), None, now))
+        return Outcome(actions, changed)
+
+    def schedule(self, place: Place, entry: Registration) -> None:
+        """Let a recovered registration expire in its time."""
+        self._wheel.schedule(place, entry)
+
+
+def changed_actions(keys: list[Key]) -> list[Action]:
+    """What the xTRs of ours are told."""
+    return [MappingChanged(destination_of(key)) for key in keys]
+
+
+def _registration(plan: Plan, registrar: Registrar, flags: int, now: float) -> Registration:
+    record = plan.record
+    return Registration(
+        code_of_key(plan.key),
+        registrar,
+        plan.rloc_set,
+        record.ttl_minutes,
+        flags,
+        now,
+        record.map_version,
+    )
+
+
+def _flags(message: MapRegister) -> int:
+    return (
+        PROXY_REPLY * message.proxy_reply
+        | MERGE * message.merge
+        | USE_TTL * message.use_ttl
+        | WANT_NOTIFY * message.want_notify
+    )
+
+
+def _is_listed(source: Endpoint, message: MapRegister) -> bool:
+    """Whether the sender's address is one that it registers; the loopback is our own xTRs."""
+    return source.address.is_loopback or any(
+        locator.rloc == source.address for record in message.records for locator in record.locators
+    )
+
+
+def _version_problem(stored: int, offered: int) -> Refused | None:
+    """RFC 9302 section 5: an old map-version is dropped and logged; 0 means none."""
+    if not stored or not offered or stored == offered:
+        return None
+    # RFC 9302 section 6, serial order in 12 bits; at distance 2048 the larger is newer (Q-14).
+    distance = (offered - stored) & 0xFFF
+    if distance < 2048 or (distance == 2048 and offered > stored):
+        return None
+    return Refused("old-map-version", f"map-version {offered} is older than {stored}")
+
+
+def _algorithm(number: int) -> str:
+    names = {algorithm.number: algorithm.value for algorithm in Algorithm}
+    return names.get(number, f"Algorithm ID {number}")

@@ -1,0 +1,158 @@
+"""EID-prefixes of one instance-ID and one family, ready for longest-prefix match.
+
+A prefix is one integer here, its `code`: the address shifted left by 8, plus the mask length. Codes
+sort like the prefixes do, a less-specific one before the more-specific ones that it covers, so
+that everything inside a prefix is one range.
+
+Two structures hold the same prefixes: a Patricia trie finds the longest match, and a sorted list
+of codes finds neighbours, which is what pages, more-specifics and negative prefixes need.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from typing import Generic, Protocol, TypeVar
+
+from pytricia import PyTricia
+from sortedcontainers import SortedList
+
+from lisp_sdn.address import EidPrefix, IPAddress, IPNetwork
+
+BITS = {4: 32, 6: 128}
+"""Address length in bits by IP version."""
+
+
+class Coded(Protocol):
+    """What a table holds: a value that knows the code under which it is kept."""
+
+    code: int
+
+
+V = TypeVar("V", bound=Coded)
+
+
+def code_of(network: IPNetwork) -> int:
+    """The code of a prefix."""
+    return int(network.network_address) << 8 | network.prefixlen
+
+
+def code_of_host(address: IPAddress) -> int:
+    """The code of the /32 or /128 of an address."""
+    return int(address) << 8 | address.max_prefixlen
+
+
+def eid_of(iid: int, version: int, code: int) -> EidPrefix:
+    """Inverse of `code_of`. version: 4 or 6."""
+    return EidPrefix.trusted(iid, version, code >> 8, code & 0xFF)
+
+
+class PrefixTable(Generic[V]):
+    """A map from EID-prefix to value. version: 4 or 6."""
+
+    __slots__ = ("_codes", "_trie", "bits", "find_packed", "iid", "version")
+
+    def __init__(self, iid: int, version: int) -> None:
+        self.iid = iid
+        self.version = version
+        self.bits = BITS[version]
+        family = socket.AF_INET if version == 4 else socket.AF_INET6
+        self._trie = PyTricia(self.bits, family)
+        self._codes: SortedList = SortedList()
+        self.find_packed = self._trie.get
+        """Longest match of a packed address, or of (packed address, length); None without one."""
+
+    def __len__(self) -> int:
+        return len(self._codes)
+
+    def _key(self, code: int) -> tuple[bytes, int]:
+        return (code >> 8).to_bytes(self.bits >> 3, "big"), code & 0xFF
+
+    def eid(self, code: int) -> EidPrefix:
+        """The EID-prefix of one of our codes."""
+        return eid_of(self.iid, self.version, code)
+
+    def longest(self, code: int) -> V | None:
+        """The value with the longest prefix that covers `code`, itself included."""
+        found: V | None = self._trie.get(self._key(code))
+        return found
+
+    def get(self, code: int) -> V | None:
+        """The value with exactly this prefix."""
+        found = self.longest(code)
+        return found if found is not None and found.code == code else None
+
+    def put(self, value: V) -> None:
+        """Keep `value` under its code, in the place of any other there."""
+        code = value.code
+        if self.get(code) is None:
+            self._codes.add(code)
+        packed, length = self._key(code)
+        self._trie.insert(packed, length, value)
+
+    def remove(self, code: int) -> None:
+        """Forget a prefix. Raises KeyError when it is not here."""
+        del self._trie[self._key(code)]
+        self._codes.remove(code)
+
+    def covering(self, code: int) -> Iterator[V]:
+        """Every value whose prefix covers `code`, itself included, longest first."""
+        found = self.longest(code)
+        while found is not None:
+            yield found
+            length = (found.code & 0xFF) - 1
+            if length < 0:
+                return
+            found = self.longest(shorten(found.code, length, self.bits))
+
+    def codes_inside(self, code: int) -> Iterator[int]:
+        """The codes of all more-specific prefixes, ascending."""
+        codes: Iterator[int] = self._codes.irange(
+            code, last_inside(code, self.bits), inclusive=(False, True)
+        )
+        return codes
+
+    def codes_from(self, code: int) -> Iterator[int]:
+        """The codes at or after `code`, ascending."""
+        codes: Iterator[int] = self._codes.irange(code)
+        return codes
+
+    def free_length(self, code: int) -> int | None:
+        """Length of the widest prefix around `code` that no prefix here is inside of or equals.
+
+        Prefixes that cover `code` are left out of account. None when `code` itself has
+        more-specific prefixes inside. O(log n): only the neighbours in the sorted list can share
+        the longest run of leading bits with `code`.
+        """
+        codes = self._codes
+        widest = 0
+        after = codes.bisect_right(code)
+        if after < len(codes):
+            if codes[after] <= last_inside(code, self.bits):
+                return None
+            widest = self._common(code, codes[after]) + 1
+        before = codes.bisect_left(code >> 8 << 8)
+        if before and not covers(codes[before - 1], code, self.bits):
+            widest = max(widest, self._common(code, codes[before - 1]) + 1)
+        return widest
+
+    def _common(self, one: int, other: int) -> int:
+        """How many leading bits two addresses share."""
+        return self.bits - ((one ^ other) >> 8).bit_length()
+
+
+def covers(code: int, other: int, bits: int) -> bool:
+    """Whether the prefix `code` covers the prefix `other`."""
+    length = code & 0xFF
+    return length <= (other & 0xFF) and (code ^ other) >> 8 + bits - length == 0
+
+
+def shorten(code: int, length: int, bits: int) -> int:
+    """The covering prefix of `length` bits."""
+    shift = 8 + bits - length
+    return code >> shift << shift | length
+
+
+def last_inside(code: int, bits: int) -> int:
+    """The highest code that a prefix inside `code` can have."""
+    return code | ((1 << 8 + bits - (code & 0xFF)) - 1)
