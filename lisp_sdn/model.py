@@ -156,6 +156,9 @@ class AnswerPolicy(Protocol):
     def evaluate(self, mapping: Mapping, requester: Requester, now: float) -> Answer:
         """The answer that this requester gets for a registered mapping. now: epoch seconds."""
 
+    def narrow(self, mapping: Mapping, asked: EidPrefix) -> Mapping:
+        """The part of a mapping around `asked` that the same rules are for; to be evaluated."""
+
 
 class RegisteredPolicy:
     """The policy of a site without rules: everybody gets the registered RLOC-set."""
@@ -163,3 +166,7 @@ class RegisteredPolicy:
     def evaluate(self, mapping: Mapping, requester: Requester, now: float) -> Answer:
         """The mapping as registered."""
         return Answer(mapping)
+
+    def narrow(self, mapping: Mapping, asked: EidPrefix) -> Mapping:
+        """All of it."""
+        return mapping
