@@ -68,6 +68,9 @@ class Backend(Protocol):
     def registrations(self, start: EidPrefix | None, now: float) -> Iterator[RegistrationEntry]:
         """Live registrations, as `mappings`; those of one EID-prefix in any order."""
 
+    def requester(self, xtr: str, source: EidPrefix | None) -> Requester:
+        """As whom a configured xTR asks for a packet from this source EID."""
+
     def answer(self, eid: EidPrefix, requester: Requester, now: float) -> Answer:
         """What this requester would be answered for this EID. Changes and counts nothing."""
 

@@ -40,7 +40,7 @@ def read_json(body: bytes, model: type[M]) -> M:
     """A JSON body as a model. Raises Problem (400, 422)."""
     _parse(body)
     try:
-        return model.model_validate_json(body, strict=True)
+        return model.model_validate_json(body)
     except ValidationError as error:
         raise Problem("invalid", "the body is not as expected", details(error)) from None
 

@@ -23,14 +23,21 @@ from lisp_sdn.errors import FieldError
 
 
 class Model(BaseModel):
-    """Base of all models: frozen, unknown keys refused."""
+    """Base of all models: frozen, unknown keys refused, a number in quotes is no number."""
 
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
+        strict=True,
         arbitrary_types_allowed=True,
         json_schema_serialization_defaults_required=True,
     )
+
+
+class Query(Model):
+    """Base of query parameters, which are text: "5" is a number here."""
+
+    model_config = ConfigDict(strict=False)
 
 
 def parse_eid(text: str, default_iid: int = 0) -> EidPrefix:

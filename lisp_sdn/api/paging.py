@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 
 from pydantic import Field
 
-from lisp_sdn.api.fields import Model
+from lisp_sdn.api.fields import Query
 from lisp_sdn.api.http import Problem
 
 T = TypeVar("T")
@@ -27,7 +27,7 @@ MAX_SCAN = 20_000
 """Entries looked at for one page. A filter that fits few may end a page early, with a cursor."""
 
 
-class Paging(Model):
+class Paging(Query):
     """The query parameters of every list."""
 
     limit: int = Field(default=100, ge=1, le=MAX_LIMIT, description="entries in one page")

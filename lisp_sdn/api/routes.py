@@ -2,6 +2,22 @@
 
 from __future__ import annotations
 
-from lisp_sdn.api.resources import map_cache, mappings, network
+from lisp_sdn.api.resources import (
+    flows,
+    history,
+    map_cache,
+    mappings,
+    network,
+    registrations,
+    resolve,
+)
 
-ROUTES = (*network.ROUTES, *mappings.ROUTES, *map_cache.ROUTES)
+ROUTES = (
+    *network.ROUTES,
+    *mappings.ROUTES,
+    *registrations.ROUTES,
+    *resolve.ROUTES,
+    *map_cache.ROUTES,
+    *flows.ROUTES,
+    *history.ROUTES,
+)

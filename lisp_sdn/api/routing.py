@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from lisp_sdn.actions import Action
 from lisp_sdn.address import EidPrefix, SourceDestPrefix
 from lisp_sdn.api.backend import Backend
-from lisp_sdn.api.fields import Model, parse_eid, parse_key
+from lisp_sdn.api.fields import Query, parse_eid, parse_key
 from lisp_sdn.api.http import BASE, JSON, JSON_LINES, Problem, Request, check_preconditions
 from lisp_sdn.config import SiteSettings, XtrSettings
 from lisp_sdn.errors import FieldError
@@ -25,7 +25,7 @@ BODY_LIMIT = 1 << 20
 BULK_LIMIT = 16 << 20
 
 
-class NoQuery(Model):
+class NoQuery(Query):
     """A route without query parameters."""
 
 
@@ -119,7 +119,7 @@ class Reply:
 
 def to_json(model: BaseModel) -> bytes:
     """The canonical body of a model: what GET sends and ETags hash."""
-    return model.model_dump_json().encode()
+    return model.model_dump_json(by_alias=True).encode()
 
 
 def to_json_lines(models: Iterable[BaseModel]) -> bytes:

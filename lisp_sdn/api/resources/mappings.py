@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from lisp_sdn.actions import Action
 from lisp_sdn.address import EidPrefix
 from lisp_sdn.api.body import merge_patch, read_json, read_object
-from lisp_sdn.api.fields import EidField, Iid, Model, Octet, PrefixField, RlocField
+from lisp_sdn.api.fields import EidField, Iid, Model, Octet, PrefixField, Query, RlocField
 from lisp_sdn.api.http import BASE, JSON, JSON_LINES, MERGE_PATCH, Detail, Problem, not_found
 from lisp_sdn.api.paging import decode_cursor, page_sorted
 from lisp_sdn.api.routing import Call, NoQuery, Reply, Route, to_json_lines
@@ -185,7 +185,7 @@ class MappingFilters(EidFilters):
     origin: Literal["static", "registered"] | None = None
 
 
-class EidQuery(Model):
+class EidQuery(Query):
     """The query parameters of one mapping."""
 
     iid: Iid | None = Field(default=None, description="when the path names no instance-ID")

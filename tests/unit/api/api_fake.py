@@ -131,6 +131,11 @@ class FakeBackend:
             if start is None or not entry.eid < start:
                 yield entry
 
+    def requester(self, xtr: str, source: EidPrefix | None) -> Requester:
+        settings = next(x for x in self.settings.xtrs if x.name == xtr)
+        rlocs = tuple(entry.rloc for entry in settings.rlocs)
+        return Requester(rlocs, source, settings.datapath_id, xtr=xtr, authenticated=True)
+
     def answer(self, eid: EidPrefix, requester: Requester, now: float) -> Answer:
         self.asked.append((eid, requester))
         found = [entry for entry in self.database.values() if entry.eid.covers(eid)]
