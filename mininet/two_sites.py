@@ -1,0 +1,108 @@
+"""Two LISP sites on Open vSwitch, with the Mininet prompt, or explained step by step (--demo).
+
+sudo make lab     sudo make demo
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+import labrun  # noqa: E402
+from lispnet import LispNet, exit_on_sigterm  # noqa: E402
+
+from lisp_sdn import config  # noqa: E402
+from lisp_sdn.errors import ConfigError  # noqa: E402
+
+CONFIG = HERE / "two_sites.yaml"
+
+PICTURE = """\
+  h1 10.1.0.1 ─┐                                                         ┌─ h2 10.2.0.1   IID 42
+               ├─[ left ]─ 198.51.100.1 ── core ── 203.0.113.1 ─[ right ]─┤
+  t1 10.1.0.1 ─┘    │                                             │      └─ t2 10.2.0.1   IID 43
+                    └──────── OpenFlow ── controller ─────────────┘
+"""
+
+CLI_HELP = """\
+  h1 ping h2                        through the overlay (IPv6: h1 ping 2001:db8:e2::1)
+  t1 ping t2                        the other tenant, the same addresses
+  left ovs-ofctl -O OpenFlow13 dump-flows unix:$OVS_RUNDIR/br0.mgmt
+  ctl curl -s localhost:8080/lisp/v1/xtrs/left/map-cache
+  core tshark -n -i left-1 -d udp.port==4341,lisp-data
+  exit                              removes everything
+"""
+
+
+def build(settings: config.Config | None = None) -> LispNet:
+    """The network of two_sites.yaml with its four hosts; nothing of it started yet."""
+    if settings is None:
+        settings = config.load(CONFIG.read_text(), str(CONFIG))
+    net = LispNet(settings)
+    try:
+        net.add_eid_host("h1", "left", "blue1", "10.1.0.1", "2001:db8:e1::1")
+        net.add_eid_host("h2", "right", "blue2", "10.2.0.1", "2001:db8:e2::1")
+        net.add_eid_host("t1", "left", "red1", "10.1.0.1", "2001:db8:e1::1")
+        net.add_eid_host("t2", "right", "red2", "10.2.0.1", "2001:db8:e2::1")
+    except BaseException:
+        net.stop()
+        raise
+    return net
+
+
+def connected(net: LispNet) -> bool:
+    """Whether both switches are connected and nothing is wrong with them."""
+    status = net.ctl.rest("GET", "/lisp/v1/status").body
+    if status["problems"] and status["xtrs_connected"] == len(net.xtrs):
+        raise labrun.LabError("; ".join(status["problems"]))
+    return status["xtrs_connected"] == len(net.xtrs) and not status["problems"]
+
+
+def prompt() -> None:
+    """The network, its controller, and Mininet's prompt."""
+    from mininet.cli import CLI
+    from mininet.log import setLogLevel
+
+    print("Building two LISP sites ...", flush=True)
+    with build() as net:
+        net.start()
+        net.ctl.start(net.controller_config())
+        labrun.poll("both switches to connect", lambda: connected(net), 15)
+        print(f"\n{PICTURE}\n{CLI_HELP}\nThe controller's log: {net.ctl.log}\n")
+        for node in net.xtrs.values():
+            node.cmd(f"export OVS_RUNDIR={node.dir} OVS_DBDIR={node.dir}")
+        setLogLevel("info")
+        CLI(net)
+
+
+def main() -> int:
+    """Run; 0 when all went well, else a plain reason on stderr and 1."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--demo", action="store_true", help="explain what happens, then end")
+    arguments = parser.parse_args()
+    exit_on_sigterm()
+    reason = labrun.unavailable()
+    if reason:
+        print(f"This needs more than the machine has: {reason}", file=sys.stderr)
+        return 1
+    try:
+        if arguments.demo:
+            import demo
+
+            demo.run()
+        else:
+            prompt()
+    except (labrun.LabError, ConfigError, RuntimeError, OSError) as error:
+        print(f"\nFailed: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nInterrupted; everything is removed.", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

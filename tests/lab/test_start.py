@@ -1,0 +1,124 @@
+"""Starting: without configuration, with a wrong one, with a switch that is not set up right."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from labrun import poll
+
+
+@pytest.fixture
+def bare(_lab_possible: None) -> Iterator[Any]:
+    """A controller's node without any xTR."""
+    from lispnet import LispNet
+
+    from lisp_sdn.config import Config
+
+    with LispNet(Config()) as net:
+        yield net
+
+
+def test_without_configuration_it_starts_and_says_where_it_listens(bare: Any) -> None:
+    bare.ctl.start(None)
+    status = bare.ctl.rest("GET", "/lisp/v1/status")
+    assert status.status == 200
+    assert status.body["xtrs"] == 0
+    lines = bare.ctl.log.read_text().splitlines()
+    for port in ("6653", "4342", "8080"):
+        assert any(port in line for line in lines), (port, lines)
+    sockets = bare.ctl.do("ss", "-lntuH")
+    assert ":6653" in sockets, sockets
+    assert ":4342" in sockets, sockets
+    assert "127.0.0.1:8080" in sockets, sockets
+    assert "Deprecat" not in "\n".join(lines), lines
+
+
+def test_it_ends_on_sigterm(bare: Any) -> None:
+    bare.ctl.start(None)
+    bare.ctl.process.terminate()
+    bare.ctl.process.wait(10)
+    assert "Traceback" not in bare.ctl.log.read_text()
+
+
+INVALID = {
+    "xtrs": [
+        {
+            "name": "left",
+            "site": "nowhere",
+            "datapath_id": "zz",
+            "rlocs": [{"rloc": "224.0.0.1", "priority": 300}],
+            "colour": "blue",
+        }
+    ]
+}
+
+
+def test_an_invalid_configuration_is_refused_with_every_mistake(bare: Any) -> None:
+    bare.ctl.start(copy.deepcopy(INVALID), wait=0)
+    assert bare.ctl.process.wait(20) != 0, "it must not run half-configured"
+    log = bare.ctl.log.read_text()
+    for expected in ("lisp.yaml", "datapath_id", "'zz'", "priority", "300", "colour"):
+        assert expected in log, f"{expected!r} not in:\n{log}"
+    assert "Traceback" not in log, log
+
+
+def test_a_configuration_file_that_is_not_there_is_named(bare: Any) -> None:
+    conf = bare.ctl.dir / "ryu.conf"
+    conf.write_text("[lisp_sdn]\nconfig = /nonexistent/lisp.yaml\n")
+    child = bare.ctl.spawn(
+        *(bare.ctl.ryu_manager(), "--config-file", str(conf), "lisp_sdn.apps"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    out, _ = child.communicate(timeout=20)
+    assert child.returncode != 0
+    assert b"/nonexistent/lisp.yaml" in out, out.decode()
+    assert b"Traceback" not in out, out.decode()
+
+
+@pytest.mark.parametrize(
+    ("option", "wrong", "words"),
+    [
+        ("exts", "gbp", "exts"),
+        ("dst_port", "4789", "dst_port"),
+        ("packet_type", "legacy_l2", "packet_type"),
+        ("key", "42", "key"),
+    ],
+)
+def test_a_wrong_tunnel_option_is_reported(lab: Any, option: str, wrong: str, words: str) -> None:
+    right = {"exts": "gpe", "dst_port": "4341", "packet_type": "legacy_l3", "key": "flow"}[option]
+
+    def problems() -> list[str]:
+        return [text for text in lab.get("/xtrs/left")["problems"] if words in text]
+
+    assert problems() == []
+    lab.net.ctl.kill()
+    lab.left.vsctl("set", "interface", "lisp0", f"options:{option}={wrong}")
+    try:
+        lab.net.ctl.start(lab.config)
+        told = poll(f"options:{option} among the problems of left", problems, 15)
+        assert wrong in told[0], told
+        assert right in told[0], told
+    finally:
+        lab.left.vsctl("set", "interface", "lisp0", f"options:{option}={right}")
+        lab.net.ctl.kill()
+
+
+def test_a_missing_tunnel_port_is_reported(lab: Any) -> None:
+    config = copy.deepcopy(lab.config)
+    config["xtrs"][0]["tunnel_port"] = "lisp7"
+    lab.net.ctl.kill()
+    try:
+        lab.net.ctl.start(config)
+        told = poll(
+            "the missing port among the problems",
+            lambda: [text for text in lab.get("/xtrs/left")["problems"] if "lisp7" in text],
+            15,
+        )
+        assert told
+    finally:
+        lab.net.ctl.kill()
