@@ -5,9 +5,9 @@ rule that matches decides, and without one everybody gets the registered RLOC-se
 
     sites = Sites.from_config(config)                   # EID -> site, RLOC -> site, our xTRs
     engine = PolicyEngine(config.policies, sites)       # an AnswerPolicy for the mapping system
-    engine.evaluate(mapping, requester, now) -> Answer  # pure; Answer.scope, .valid_until, .warnings
-    engine.narrow(mapping, asked) -> Mapping            # the part of a mapping that one set of rules
-                                                        # covers; evaluate that part
+    engine.evaluate(mapping, requester, now) -> Answer  # pure; .scope, .valid_until, .warnings
+    engine.narrow(mapping, asked) -> Mapping            # the part that the same rules cover as
+                                                        # the EID asked for; evaluate that part
     engine.set_conditions(conditions) -> bool           # health, load, balanced weights; in place,
     engine.set_policies(policies) / .set_sites(sites)   #   True when an answer may have changed
     engine.next_change(now) -> float | None             # when a time window changes answers
@@ -34,7 +34,34 @@ rule that matches decides, and without one everybody gets the registered RLOC-se
     to_yaml(policies) -> str; to_plain(policies) -> list[dict]; etag(policies) -> str
 
     balancers = Balancers(policies)                     # the closed loop of `action.balance`
-    balancers.observe(octets, now, down=()) -> BalancedWeights | None    # new weights, for Conditions
+    balancers.observe(octets, now, down=()) -> BalancedWeights | None    # when weights change
     balancers.status() -> tuple[BalanceStatus, ...]     # .to_dict()
     LoadMeter().observe(octets, now) -> dict[IPAddress, RlocLoad]        # for Conditions.load
 """
+
+from lisp_sdn.policy.conditions import BalancedWeights, Conditions, LoadMeter, RlocLoad
+from lisp_sdn.policy.diff import Change, RuleChange, affected, diff, rule_changes
+from lisp_sdn.policy.engine import PolicyEngine
+from lisp_sdn.policy.explain import Explanation, RuleStep, Verdict, explain
+from lisp_sdn.policy.match import Reason
+from lisp_sdn.policy.sites import KnownXtr, Sites
+
+__all__ = [
+    "BalancedWeights",
+    "Change",
+    "Conditions",
+    "Explanation",
+    "KnownXtr",
+    "LoadMeter",
+    "PolicyEngine",
+    "Reason",
+    "RlocLoad",
+    "RuleChange",
+    "RuleStep",
+    "Sites",
+    "Verdict",
+    "affected",
+    "diff",
+    "explain",
+    "rule_changes",
+]
