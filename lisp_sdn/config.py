@@ -283,7 +283,12 @@ class StoreSettings(Settings):
 
 
 class Limits(Settings):
-    """Every bound. Counts are entries, times seconds, rates packets per second."""
+    """Every bound. Counts are entries, times seconds, rates packets per second.
+
+    map_replies_per_eid: to one ITR-RLOC within 3 seconds. amplification: octets of a Map-Reply per
+    octet of its Map-Request. requesters: who asked for what, to be told of changes. smr_interval:
+    between two SMRs to one RLOC over time, smr_burst: at once. map_notify_rate: unsolicited ones.
+    """
 
     held_packets_per_eid: int = Field(default=32, ge=0)
     held_packets_total: int = Field(default=4096, ge=0)
@@ -301,6 +306,14 @@ class Limits(Settings):
     pending_burst: int = Field(default=32, ge=1)
     map_requests_per_source: int = Field(default=1000, ge=1)
     map_requests_total: int = Field(default=200_000, ge=1)
+    map_replies_per_eid: int = Field(default=3, ge=1)
+    amplification: int = Field(default=10, ge=1)
+    requesters: int = Field(default=100_000, ge=0)
+    smr_interval: float = Field(default=3.0, gt=0)
+    smr_burst: int = Field(default=8, ge=1)
+    subscriptions: int = Field(default=100_000, ge=0)
+    subscriptions_per_xtr: int = Field(default=10_000, ge=0)
+    map_notify_rate: int = Field(default=500, ge=1)
 
 
 class Config(Settings):
