@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import click
 from click.shell_completion import get_completion_class
 
+import lisp_sdn
 from lisp_sdn import config as configuration
 from lisp_sdn.cli._client import Client
 from lisp_sdn.cli._context import REFUSED, USAGE, Failed, Session, command
@@ -34,7 +35,7 @@ DEFAULT_URL = "http://127.0.0.1:8080"
     "--token", envvar="LISPCTL_TOKEN", metavar="TOKEN", help="Access token (LISPCTL_TOKEN)."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, before or after the command.")
-@click.version_option(package_name="lisp_sdn", prog_name="lispctl")
+@click.version_option(lisp_sdn.__version__, prog_name="lispctl")
 @click.pass_context
 def main(context: click.Context, url: str, token: str | None, as_json: bool) -> None:
     """Look into a running LISP controller, and change what can be changed while it runs.
