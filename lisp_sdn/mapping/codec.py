@@ -18,7 +18,7 @@ from struct import error as StructError
 
 from lisp_sdn.address import EidPrefix, Endpoint, SourceDestPrefix
 from lisp_sdn.errors import DecodeError, StoreError
-from lisp_sdn.mapping.database import Database, Key, Registrar, Registration, RlocSet
+from lisp_sdn.mapping.database import Database, Key, Registrar, Registration, RlocSet, code_of_key
 from lisp_sdn.model import Act
 from lisp_sdn.wire.cursor import Reader
 from lisp_sdn.wire.record import parse_locator, serialize_locator
@@ -184,6 +184,22 @@ class RegistrationReader:
                 locators.append(parse_locator(reader))
             known = self._rloc_sets[records] = self._database.intern(locators)
         return known
+
+
+def restored(key: Key, stored: Stored, registrar: Registrar) -> Registration:
+    """The registration as it was; refreshed when it last changed."""
+    entry = Registration(
+        code_of_key(key),
+        registrar,
+        stored.rloc_set,
+        stored.ttl_minutes,
+        stored.flags,
+        stored.changed,
+        stored.map_version,
+        stored.action,
+    )
+    entry.registered = stored.registered
+    return entry
 
 
 def static_key(key: Key) -> bytes:

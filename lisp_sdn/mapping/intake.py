@@ -1,0 +1,130 @@
+"""Map-Requests from the network: what is refused before anybody looks up an EID.
+
+Nobody proves where a Map-Request comes from: the ITR-RLOC in it is the address that the Map-Reply
+goes to, and may be a victim's. So every Map-Reply has to fit a factor of the octets received, and
+is counted against buckets of that address and of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from lisp_sdn.address import EidPrefix, Endpoint, IPAddress
+from lisp_sdn.config import Config
+from lisp_sdn.mapping.limits import RepeatLimiter, SourceLimiter, TokenBucket
+from lisp_sdn.mapping.sites import Refused
+from lisp_sdn.model import Requester
+from lisp_sdn.wire import MapRequest
+
+_BROADCAST = IPv4Address("255.255.255.255")
+
+MAX_SOURCES = 65_536
+"""Sources with a bucket of their own."""
+
+MAX_RECORDS = 16
+"""EIDs answered of one Map-Request; a sender puts exactly one there (RFC 9301 section 5.2)."""
+
+REPEAT_WINDOW = 3.0
+"""Seconds in which `map_replies_per_eid` counts (RFC 9301 section 5.4, open decision Q-05)."""
+
+MAX_PAYLOAD = {4: 576 - 28, 6: 1280 - 48}
+"""Octets of UDP payload without knowledge of the path MTU (RFC 9301 section 5), by IP version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A Map-Request as it came.
+
+    source: where its answer's port is taken from, the inner one of an ECM. sender: the outer
+    source. datagram: the whole UDP payload. encapsulated: it was an ECM. message: the octets of
+    the Map-Request.
+    """
+
+    request: MapRequest
+    source: Endpoint
+    sender: Endpoint
+    datagram: bytes
+    message: bytes
+    encapsulated: bool
+
+
+class Intake:
+    """The checks and limits in front of the resolver."""
+
+    def __init__(self, config: Config) -> None:
+        limits = config.limits
+        self._total = TokenBucket(limits.map_requests_total, limits.map_requests_total)
+        self._sources = SourceLimiter(
+            limits.map_requests_per_source, limits.map_requests_per_source, MAX_SOURCES
+        )
+        self._repeats = RepeatLimiter(limits.map_replies_per_eid, REPEAT_WINDOW, 200_000)
+        self._amplification = limits.amplification
+        self._versions = {endpoint.address.version for endpoint in config.control.listen}
+
+    def refusal(self, request: MapRequest) -> Refused | None:
+        """Why a Map-Server and Map-Resolver does not look at this Map-Request at all."""
+        if request.probe:
+            return Refused("probe", "RLOC-probes go to the ETR (RFC 9301 section 5.2)")
+        if request.smr:
+            return Refused("smr", "an SMR goes to an ITR (RFC 9301 section 6.1)")
+        if not request.records:
+            return Refused("no-records", "the Map-Request asks for nothing")
+        return None
+
+    def reply_to(self, arrival: Arrival) -> Endpoint | Refused:
+        """Where the Map-Reply goes: an ITR-RLOC of a family that we listen on."""
+        usable = [rloc for rloc in usable_rlocs(arrival.request) if rloc.version in self._versions]
+        if not usable:
+            return Refused("no-itr-rloc", "no ITR-RLOC that a Map-Reply could be sent to")
+        if arrival.source.port == 0:
+            return Refused("bad-port", "source port 0 cannot be answered")
+        version = arrival.sender.address.version
+        rloc = next((rloc for rloc in usable if rloc.version == version), usable[0])
+        return Endpoint(rloc, arrival.source.port)
+
+    def limited(self, target: IPAddress, now: float) -> Refused | None:
+        """Take a token for one Map-Request answered to `target`."""
+        if not self._sources.take(target, now):
+            return Refused("rate-limited-source", "limits.map_requests_per_source is exceeded")
+        if not self._total.take(now):
+            return Refused("rate-limited-total", "limits.map_requests_total is exceeded")
+        return None
+
+    def repeated(self, target: IPAddress, eid: object, now: float) -> Refused | None:
+        """Count one more Map-Reply for `eid` to `target`."""
+        if self._repeats.take((target, eid), now):
+            return None
+        return Refused("rate-limited-eid", f"{eid}: limits.map_replies_per_eid is exceeded")
+
+    def budget(self, target: IPAddress, received: int) -> int:
+        """How many octets the Map-Reply may have. received: octets of the datagram."""
+        return min(MAX_PAYLOAD[target.version], self._amplification * received)
+
+    def amplifies(self, reply: int, received: int) -> bool:
+        """Whether a reply of so many octets is more than a request of so many may cause."""
+        return reply > self._amplification * received
+
+
+def usable_rlocs(request: MapRequest) -> list[IPAddress]:
+    """The ITR-RLOCs that can be the destination of a unicast packet."""
+    return [
+        rloc for rloc in request.itr_rlocs if isinstance(rloc, IPAddress) and _is_unicast(rloc)
+    ]
+
+
+def _is_unicast(rloc: IPAddress) -> bool:
+    return not (rloc.is_multicast or rloc.is_unspecified or rloc == _BROADCAST)
+
+
+def requester_of(request: MapRequest, rlocs: Sequence[IPAddress]) -> Requester:
+    """Who asks, as far as the Map-Request shows it."""
+    source = request.source_eid
+    return Requester(
+        tuple(rlocs),
+        source if isinstance(source, EidPrefix) else None,
+        request.xtr_id,
+        request.site_id,
+        request.pitr,
+    )

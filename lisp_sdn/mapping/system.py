@@ -1,0 +1,296 @@
+"""The mapping system: Map-Server and Map-Resolver in one core, without I/O.
+
+The edge calls `receive` with every datagram of UDP port 4342 and carries out the actions that come
+back. A Map-Notify leaves only after the store is durable: the edge calls `durable` with what
+`store.flush` returned.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from lisp_sdn.actions import Action, Dropped, Event, MappingChanged, SendControl
+from lisp_sdn.address import EidPrefix, Endpoint, SourceDestPrefix
+from lisp_sdn.config import Config
+from lisp_sdn.errors import DecodeError
+from lisp_sdn.mapping.chain import Kind, Query, Source
+from lisp_sdn.mapping.database import Database, Key, destination_of
+from lisp_sdn.mapping.intake import MAX_RECORDS, Arrival, Intake, requester_of, usable_rlocs
+from lisp_sdn.mapping.recovery import recover
+from lisp_sdn.mapping.report import Report
+from lisp_sdn.mapping.resolver import Resolver
+from lisp_sdn.mapping.server import MapServer, Outcome
+from lisp_sdn.mapping.sites import Refused, Sites
+from lisp_sdn.mapping.statics import Statics
+from lisp_sdn.mapping.store import MemoryStore, Store
+from lisp_sdn.model import Answer, AnswerPolicy, Mapping, Requester
+from lisp_sdn.wire import (
+    Ecm,
+    EidRecord,
+    MapRegister,
+    MapReply,
+    MapRequest,
+    Message,
+    OtherEid,
+    decode,
+)
+
+WHERE = "map-server"
+OWN_OCTETS = 60_000
+"""Octets of EID-records for an xTR of ours, to which nothing is sent."""
+
+_REPLY_HEAD = 12
+
+
+class MapSystem:
+    """Map-Server and Map-Resolver of one controller.
+
+    policy: ingress policy. rng: for nonces. sources: further links of the Map-Resolver's chain,
+    asked after our own mappings and before the negative answer.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        store: Store,
+        policy: AnswerPolicy,
+        rng: random.Random,
+        sources: Sequence[Source] = (),
+    ) -> None:
+        self.config = config
+        self.report = Report(WHERE)
+        self.sites = Sites(config)
+        self.database = Database()
+        self.resolver = Resolver(self.sites, self.database, policy, sources)
+        self._store = store
+        self._rng = rng
+        self._intake = Intake(config)
+        self._server = MapServer(self.sites, self.database, store, self.report)
+        self._statics = Statics(config, self.database, store, self.report)
+        self._waiting: deque[tuple[int, SendControl]] = deque()
+
+    def start(self, now: float) -> list[Action]:
+        """Recover registrations, nonces and static mappings from the store."""
+        actions = recover(self.sites, self.database, self._server, self._store, self.report, now)
+        return actions + self._statics.recover(now)
+
+    # --- datagrams ---
+
+    def receive(self, data: bytes, source: Endpoint, now: float) -> list[Action]:
+        """Handle one datagram of UDP port 4342. source: where it came from."""
+        try:
+            message = decode(data)
+        except DecodeError as error:
+            return [self.report.drop(error.reason, str(error), source.address, now)]
+        if isinstance(message, Ecm):
+            return self._receive_ecm(message, data, source, now)
+        if isinstance(message, MapRequest):
+            arrival = Arrival(message, source, source, data, data, False)
+            return self._receive_request(arrival, now)
+        if isinstance(message, MapRegister):
+            return self._receive_register(message, data, source, now)
+        return [self._unexpected(message, source, now)]
+
+    def _unexpected(self, message: Message, source: Endpoint, now: float) -> Dropped:
+        """What a Map-Server never gets (RFC 9301 section 8.3 for the Map-Reply)."""
+        name = message.name.replace("_", "-")
+        self.report.count(f"{name}-in")
+        return self.report.drop("unexpected-type", f"{name} to a Map-Server", source.address, now)
+
+    def _receive_ecm(self, ecm: Ecm, data: bytes, sender: Endpoint, now: float) -> list[Action]:
+        self.report.count("encapsulated-map-requests-in")
+        if ecm.destination.port != 4342:
+            detail = f"inner destination port {ecm.destination.port}, expected 4342"
+            return [self.report.drop("ecm-port", detail, sender.address, now)]
+        try:
+            message = decode(ecm.payload)
+        except DecodeError as error:
+            return [self.report.drop(error.reason, f"ecm.{error}", sender.address, now)]
+        if not isinstance(message, MapRequest):
+            detail = f"{message.name.replace('_', '-')} inside an ECM"
+            return [self.report.drop("ecm-payload", detail, sender.address, now)]
+        arrival = Arrival(message, ecm.source, sender, data, ecm.payload, True)
+        return self._receive_request(arrival, now)
+
+    # --- Map-Register ---
+
+    def _receive_register(
+        self, message: MapRegister, data: bytes, source: Endpoint, now: float
+    ) -> list[Action]:
+        outcome = self._server.register(message, data, source, now)
+        actions = self._settle(outcome, now)
+        if outcome.notify is not None:
+            self._waiting.append((outcome.seq, outcome.notify))
+        if isinstance(self._store, MemoryStore):
+            self._store.flush()
+        return actions + self.durable(self._store.durable_seq, now)
+
+    def durable(self, seq: int, now: float) -> list[Action]:
+        """The store keeps everything up to `seq`: the Map-Notifies that waited for it."""
+        actions: list[Action] = []
+        while self._waiting and self._waiting[0][0] <= seq:
+            actions.append(self._waiting.popleft()[1])
+        return actions
+
+    def _settle(self, outcome: Outcome, now: float) -> list[Action]:
+        return [*outcome.actions, *self._changed(outcome.changed, now)]
+
+    def _changed(self, keys: Iterable[Key], now: float) -> list[Action]:
+        """Tell everybody who may hold an older answer."""
+        actions: list[Action] = []
+        for key in keys:
+            actions += self.answer_changed(destination_of(key), now)
+        return actions
+
+    def answer_changed(self, eid: EidPrefix, now: float) -> list[Action]:
+        """Answers for (part of) `eid` may differ now, by registration or by policy."""
+        self.resolver.forget()
+        return [MappingChanged(eid)]
+
+    # --- Map-Request ---
+
+    def _receive_request(self, arrival: Arrival, now: float) -> list[Action]:
+        self.report.count("map-requests-in")
+        request = arrival.request
+        refused = self._intake.refusal(request)
+        if refused is not None:
+            return [self._refused(refused, arrival.sender, now)]
+        target = self._intake.reply_to(arrival)
+        if isinstance(target, Refused):
+            return [self._refused(target, arrival.sender, now)]
+        refused = self._intake.limited(target.address, now)
+        if refused is not None:
+            return [self._refused(refused, arrival.sender, now)]
+        if request.dont_reply:
+            self.report.count("map-requests-in-dont-reply")
+            return []
+        return self._answer_request(arrival, target, now)
+
+    def _refused(self, refused: Refused, sender: Endpoint, now: float) -> Dropped:
+        return self.report.drop(refused.reason, refused.hint, sender.address, now)
+
+    def _answer_request(self, arrival: Arrival, target: Endpoint, now: float) -> list[Action]:
+        request = arrival.request
+        requester = requester_of(request, usable_rlocs(request))
+        received = len(arrival.datagram)
+        octets = self._intake.budget(target.address, received) - _REPLY_HEAD
+        actions: list[Action] = []
+        records: list[EidRecord] = []
+        for wanted in request.records[:MAX_RECORDS]:
+            eid = wanted.eid
+            if isinstance(eid, OtherEid):
+                refused = Refused("unsupported-eid", f"{eid}: not an IPv4 or IPv6 EID")
+                actions.append(self._refused(refused, arrival.sender, now))
+                continue
+            repeated = self._intake.repeated(target.address, eid, now)
+            if repeated is not None:
+                actions.append(self._refused(repeated, arrival.sender, now))
+                continue
+            query = _query(eid, requester, octets, arrival)
+            outcome = self.resolver.resolve(query, now)
+            self._count(outcome.kind, len(outcome.answers))
+            actions += outcome.actions
+            for answer in outcome.answers:
+                record = record_of(answer, eid, now)
+                octets -= len(record.serialize())
+                records.append(record)
+        if not records:
+            return actions
+        data = MapReply(request.nonce, tuple(records)).serialize()
+        if self._intake.amplifies(len(data), received):
+            detail = f"{len(data)} octets for {received}: limits.amplification is exceeded"
+            refused = Refused("amplification", detail)
+            return [*actions, self._refused(refused, arrival.sender, now)]
+        return [*actions, SendControl(data, target)]
+
+    def _count(self, kind: Kind, answers: int) -> None:
+        if kind is Kind.REGISTERED:
+            self.report.count("proxy-reply-records-out", answers)
+        elif kind is Kind.FORWARDED:
+            self.report.count("map-requests-forwarded-out")
+        else:
+            self.report.count("negative-map-replies-out")
+
+    # --- our own xTRs, REST ---
+
+    def resolve(
+        self, request: MapRequest, requester: Requester, now: float
+    ) -> tuple[MapReply | None, list[Action]]:
+        """Answer a Map-Request of an xTR of ours: the same core, no sockets.
+
+        An answer that depends on the source EID comes with a (source, destination) EID. None when
+        the Map-Request was sent on: the Map-Reply then comes from elsewhere.
+        """
+        self.report.count("map-requests-in")
+        actions: list[Action] = []
+        records: list[EidRecord] = []
+        for wanted in request.records[:MAX_RECORDS]:
+            if isinstance(wanted.eid, OtherEid):
+                continue
+            destination = destination_of(wanted.eid)
+            query = Query(destination, requester, OWN_OCTETS, request)
+            outcome = self.resolver.resolve(query, now)
+            self._count(outcome.kind, len(outcome.answers))
+            actions += outcome.actions
+            records += [
+                record_of(answer, answer.scope or destination, now) for answer in outcome.answers
+            ]
+        reply = MapReply(request.nonce, tuple(records)) if records else None
+        return reply, actions
+
+    def answer(self, eid: EidPrefix, requester: Requester, now: float) -> Answer:
+        """What this requester would be answered for this EID. Changes and counts nothing."""
+        return self.resolver.resolve(Query(eid, requester, 0), now).answers[0]
+
+    # --- static mappings ---
+
+    def set_static(self, mapping: Mapping, now: float) -> list[Action]:
+        """Add or replace a static mapping; it wins over registrations of its EID-prefix."""
+        return self._after_static(self._statics.put(mapping, now), mapping.eid, now)
+
+    def remove_static(self, eid: EidPrefix, now: float) -> list[Action]:
+        """Remove a static mapping. Raises LookupError when there is none."""
+        return self._after_static(self._statics.remove(eid, now), eid, now)
+
+    def _after_static(self, event: Event, eid: EidPrefix, now: float) -> list[Action]:
+        if isinstance(self._store, MemoryStore):
+            self._store.flush()
+        return [event, *self.answer_changed(eid, now)]
+
+    # --- time ---
+
+    def next_timer(self) -> float | None:
+        """When `handle_timer` wants to be called, epoch seconds; None: not before an event."""
+        return self._server.next_timer()
+
+    def handle_timer(self, now: float) -> list[Action]:
+        """Do what is due: expire registrations, repeat SMRs and Map-Notifies."""
+        return self._settle(self._server.expire(now), now)
+
+
+def record_of(answer: Answer, asked: Key, now: float) -> EidRecord:
+    """The EID-record of an answer; with a source prefix when one was asked for."""
+    mapping = answer.mapping
+    record = EidRecord.from_mapping(replace(mapping, authoritative=False))
+    eid: Key = mapping.eid
+    if isinstance(asked, SourceDestPrefix):
+        source = answer.scope.source if answer.scope is not None else asked.source
+        eid = SourceDestPrefix(source, mapping.eid)
+    return replace(record, eid=eid, ttl_minutes=answer.ttl_minutes(now))
+
+
+def _query(eid: Key, requester: Requester, octets: int, arrival: Arrival) -> Query:
+    if isinstance(eid, SourceDestPrefix):
+        requester = replace(requester, source_eid=eid.source)
+    return Query(
+        destination_of(eid),
+        requester,
+        octets,
+        arrival.request,
+        arrival.datagram if arrival.encapsulated else None,
+        arrival.message,
+    )
