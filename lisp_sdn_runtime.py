@@ -33,13 +33,26 @@ def prepare() -> None:
         eventlet.wsgi.ALREADY_HANDLED = ()
 
 
+def prepare_manager() -> None:
+    """Let eventlet take over the standard library, before ryu-manager does it in two steps.
+
+    Between its steps Ryu makes locks that the second one no longer finds, and eventlet complains
+    at every start. After this, both steps find nothing left to do.
+    """
+    import eventlet
+
+    eventlet.monkey_patch()
+
+
 class _BeforeRyu:
-    """Import hook: calls `prepare` once, when Ryu is about to be imported; finds nothing itself."""
+    """Import hook: prepares when Ryu, and then ryu-manager, is imported; finds nothing itself."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         if name == "ryu":
-            sys.meta_path.remove(self)
             prepare()
+        elif name == "ryu.cmd.manager":
+            sys.meta_path.remove(self)
+            prepare_manager()
 
 
 def install() -> None:

@@ -21,11 +21,6 @@ def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_ryu_manager_imports_and_nothing_greets_the_user() -> None:
-    result = run("import ryu.cmd.manager", PYTHONPATH=str(ROOT))
-    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
-
-
 def test_a_program_without_ryu_is_left_alone() -> None:
     result = run(
         "import sys, lisp_sdn_runtime; print('eventlet' in sys.modules, 'ryu' in sys.modules)",
@@ -34,16 +29,35 @@ def test_a_program_without_ryu_is_left_alone() -> None:
     assert result.stdout == "False False\n"
 
 
-def test_the_hook_is_armed_once_and_gone_after_ryu() -> None:
+def test_ryu_manager_starts_and_nothing_greets_the_user() -> None:
+    result = run(
+        "import ryu.cmd.manager as m\n"
+        "from ryu.lib import hub\n"
+        "hub.joinall = lambda services: None\n"
+        "m.main(['--nouse-stderr', 'ryu.base.app_manager'])\n",
+        PYTHONPATH=str(ROOT),
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_the_hook_is_armed_once_and_gone_after_ryu_manager() -> None:
     result = run(
         "import sys, lisp_sdn_runtime as r\n"
         "count = lambda: sum(type(f).__name__ == '_BeforeRyu' for f in sys.meta_path)\n"
         "r.install(); first = count()\n"
-        "import ryu; second = count()\n"
+        "import ryu.cmd.manager; second = count()\n"
         "r.install(); print(first, second, count())\n",
         PYTHONPATH=str(ROOT),
     )
     assert result.stdout == "1 0 0\n"
+
+
+def test_ryu_alone_does_not_patch_the_standard_library() -> None:
+    result = run(
+        "import ryu.ofproto, eventlet.patcher as p; print(p.is_monkey_patched('socket'))",
+        PYTHONPATH=str(ROOT),
+    )
+    assert result.stdout == "False\n"
 
 
 def test_a_name_that_eventlet_has_is_not_replaced() -> None:
