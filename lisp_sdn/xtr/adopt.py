@@ -1,0 +1,126 @@
+"""What an earlier controller left on the switch, read back as map-cache entries and hosts.
+
+A restart keeps what forwards: an entry is taken over with its flow and group exactly as they
+are, and is asked for again; only what then differs is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+
+from lisp_sdn.address import EidPrefix, IPAddress, IPNetwork, SourceDestPrefix
+from lisp_sdn.model import Act, Locator, Mapping
+from lisp_sdn.rules import (
+    Bucket,
+    CookieClass,
+    FlowRule,
+    GroupRule,
+    Output,
+    Ruleset,
+    SetField,
+    ToGroup,
+    cookie_class,
+)
+from lisp_sdn.xtr.cache import CacheKey, Entry, Via
+from lisp_sdn.xtr.compiler import _cache_match, cache_priority
+from lisp_sdn.xtr.frames import ETH_IPV4, ETH_IPV6
+from lisp_sdn.xtr.hosts import Host
+from lisp_sdn.xtr.pipeline import FROM_TUNNEL, IID_MASK, METADATA_MASK, TableId
+from lisp_sdn.xtr.reconcile import normalise
+
+_VERSIONS = {ETH_IPV4: 4, ETH_IPV6: 6}
+_NEGATIVE_TTL_MINUTES = 15
+
+
+def entries(installed: Ruleset, now: float, lifetime: float) -> Iterator[Entry]:
+    """Map-cache entries of the flows found. lifetime: seconds until they need confirmation."""
+    groups = {rule.group_id: rule for rule in installed.groups}
+    for found in installed.flows:
+        if cookie_class(found.cookie) is not CookieClass.MAP_CACHE:
+            continue
+        rule = normalise(found)
+        key = _key(rule)
+        if key is None:
+            continue
+        used = [groups.get(a.group_id) for a in rule.actions if isinstance(a, ToGroup)]
+        if None in used:
+            continue
+        kept = tuple(rule for rule in used if rule is not None)
+        mapping = _mapping(key, rule, kept)
+        yield Entry(key, mapping, now, now, now + lifetime, Via.ADOPTED, adopted=((rule,), kept))
+
+
+def _key(rule: FlowRule) -> CacheKey | None:
+    """The map-cache key of a flow, None if it is not one that we would have made."""
+    fields = dict(rule.match)
+    version = _VERSIONS.get(_number(fields.get("eth_type")))
+    metadata = fields.get("metadata")
+    if rule.table != TableId.MAP_CACHE or version is None or not isinstance(metadata, tuple):
+        return None
+    value, mask = metadata
+    if mask != METADATA_MASK or value & FROM_TUNNEL:
+        return None
+    iid = value & IID_MASK
+    destination = EidPrefix(iid, _network(fields.get(f"ipv{version}_dst"), version))
+    source = None
+    if f"ipv{version}_src" in fields:
+        source = EidPrefix(iid, _network(fields[f"ipv{version}_src"], version))
+    expected = (cache_priority(destination, source), _cache_match(destination, source))
+    if (rule.priority, rule.match) != expected:
+        return None
+    return destination if source is None else SourceDestPrefix(source, destination)
+
+
+def _mapping(key: CacheKey, rule: FlowRule, groups: tuple[GroupRule, ...]) -> Mapping:
+    """As much of the mapping as flow and group tell: the locators in use, or the action."""
+    eid = key.destination if isinstance(key, SourceDestPrefix) else key
+    act = (rule.cookie >> 24 & 0xFF) - 1
+    if act >= 0:
+        action = Act(act) if act in set(Act) else Act.NO_ACTION
+        return Mapping(eid, (), _NEGATIVE_TTL_MINUTES, action)
+    locators = [_locator(bucket) for group in groups for bucket in group.buckets]
+    return Mapping(eid).with_locators(tuple(item for item in locators if item is not None))
+
+
+def _locator(bucket: Bucket) -> Locator | None:
+    for action in bucket.actions:
+        if isinstance(action, SetField) and action.field in ("tun_ipv4_dst", "tun_ipv6_dst"):
+            rloc = action.value
+            if isinstance(rloc, IPv4Address | IPv6Address):
+                return Locator(rloc, 1, min(255, bucket.weight))
+    return None
+
+
+def hosts(installed: Ruleset) -> Iterator[Host]:
+    """Local EIDs of the delivery flows found."""
+    for rule in installed.flows:
+        if cookie_class(rule.cookie) is not CookieClass.LOCAL_EID or not rule.notify_removed:
+            continue
+        fields = dict(rule.match)
+        version = _VERSIONS.get(_number(fields.get("eth_type")))
+        metadata, address = fields.get("metadata"), fields.get(f"ipv{version}_dst")
+        macs = [a.value for a in rule.actions if isinstance(a, SetField) and a.field == "eth_dst"]
+        ports = [a.port for a in rule.actions if isinstance(a, Output)]
+        if (
+            isinstance(metadata, tuple)
+            and isinstance(address, IPv4Address | IPv6Address)
+            and len(macs) == len(ports) == 1
+        ):
+            yield Host(metadata[0] & IID_MASK, address, ports[0], str(macs[0]))
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else -1
+
+
+def _network(value: object, version: int) -> IPNetwork:
+    if isinstance(value, IPv4Network | IPv6Network):
+        return value
+    if isinstance(value, IPv4Address | IPv6Address):
+        return _host_network(value)
+    return ip_network("0.0.0.0/0" if version == 4 else "::/0")
+
+
+def _host_network(address: IPAddress) -> IPNetwork:
+    return ip_network(address)

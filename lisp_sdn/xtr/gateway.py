@@ -1,0 +1,227 @@
+"""The anycast gateway of the EID-facing ports: ARP, neighbour discovery, ICMP, local delivery.
+
+ARP requests for a gateway address are answered by the switch itself (`compiler`); what is left
+for the controller is in here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address
+
+from lisp_sdn.address import IPAddress
+from lisp_sdn.errors import DecodeError
+from lisp_sdn.rules import Output, Port
+from lisp_sdn.xtr import replies
+from lisp_sdn.xtr.compiler import host_actions
+from lisp_sdn.xtr.frames import (
+    ND_SOLICIT,
+    Ethernet,
+    Ip,
+    is_icmp_error,
+    parse_arp,
+    parse_ethernet,
+    parse_ip,
+    parse_neighbour,
+)
+from lisp_sdn.xtr.hosts import ASK_INTERVAL, Host, HostKey, Hosts, Learned
+from lisp_sdn.xtr.outbox import Outbox
+from lisp_sdn.xtr.queue import Held, HoldKey, HoldQueue
+from lisp_sdn.xtr.timers import Timers
+from lisp_sdn.xtr.topology import AttachedPort, Interface, Topology
+
+_GROUP_BIT = 0x01
+
+
+class Gateway:
+    """Speaks to the hosts of one xTR. asking_limit: EIDs asked for at once."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        timers: Timers,
+        topology: Callable[[], Topology],
+        hosts: Hosts,
+        hold: HoldQueue,
+        asking_limit: int,
+    ) -> None:
+        self._out = outbox
+        self._timers = timers
+        self._topology = topology
+        self.hosts = hosts
+        self._hold = hold
+        self._asking_limit = asking_limit
+
+    # --- learning ----------------------------------------------------------------------------
+
+    def arp(self, frame: Ethernet, port: AttachedPort, now: float) -> None:
+        """ARP that the switch did not answer itself: replies to us, announcements."""
+        arp = parse_arp(frame.payload)
+        if arp.sender_mac != frame.source:
+            self._out.drop("arp-mismatch", f"{arp.sender_mac} in {frame.source}", str(arp.sender))
+            return
+        self._out.counters["arp-in"] += 1
+        self._sighted(port, arp.sender, arp.sender_mac, now, proven=True)
+
+    def neighbour(self, frame: Ethernet, port: AttachedPort, now: float) -> None:
+        """A solicitation for a gateway address, or an advertisement (RFC 4861 section 7.2)."""
+        packet = parse_ip(frame.payload)
+        message = parse_neighbour(packet)
+        asker = packet.source
+        assert isinstance(asker, IPv6Address)
+        self._out.counters["neighbour-discovery-in"] += 1
+        if message.kind != ND_SOLICIT:
+            self._sighted(port, message.target, message.mac or frame.source, now, proven=True)
+            return
+        if not any(gateway.ip == message.target for gateway in port.gateways):
+            self._out.drop("neighbour-not-gateway", str(message.target), str(asker))
+            return
+        if not asker.is_unspecified:
+            self._sighted(port, asker, message.mac or frame.source, now, proven=True)
+        answer = replies.neighbour_advertisement(
+            port.mac, message.target, asker, message.mac or frame.source
+        )
+        self._out.packet(answer, Port.CONTROLLER, Output(port.number))
+
+    def seen(self, frame: Ethernet, packet: Ip, port: AttachedPort, now: float) -> None:
+        """A data packet entered by an EID-facing port: its source may be a new local EID."""
+        self._sighted(port, packet.source, frame.source, now, proven=False)
+
+    def _sighted(
+        self, port: AttachedPort, address: IPAddress, mac: str, now: float, *, proven: bool
+    ) -> None:
+        connected = any(port is found for found, _ in self._gateway_ports(port.iid, address))
+        group = int(mac[:2], 16) & _GROUP_BIT
+        if not connected or group or self._topology().is_gateway(port.iid, address):
+            return
+        host = Host(port.iid, address, port.number, mac)
+        learned, evicted = self.hosts.learn(host, proven=proven)
+        if evicted is not None:
+            self._out.counters["hosts-evicted"] += 1
+            self._out.touch("host", evicted.key)
+        if learned is Learned.NOTHING:
+            return
+        if learned is Learned.CONFLICT:
+            self._out.drop("host-conflict", f"{address} from {mac} on {port.name}", str(address))
+            return
+        self._timers.cancel(("ask", host.key))
+        self._out.touch("host", host.key)
+        self._out.event(f"host.{learned.value}", f"[{host.iid}] {address}", port=port.name, mac=mac)
+        self._deliver_held(host)
+
+    def _gateway_ports(self, iid: int, address: IPAddress) -> list[tuple[AttachedPort, Interface]]:
+        return self._topology().gateway_ports(iid, address)
+
+    # --- delivery ----------------------------------------------------------------------------
+
+    def deliver(self, packet: Ip, iid: int, held: Held, now: float) -> None:
+        """A packet to an EID of a connected subnet for which the switch has no flow."""
+        key = (iid, packet.destination)
+        host = self.hosts.get(key)
+        if host is not None and self._topology().port(host.port) is not None:
+            self._send(host, held)
+            return
+        if self._network_address(iid, packet.destination):
+            self._out.drop("not-a-host-address", str(packet.destination), str(packet.source))
+            return
+        if not self.hosts.is_asked(key) and self.hosts.asking >= self._asking_limit:
+            self._out.drop("pending-resolutions", str(packet.destination), str(packet.source))
+            return
+        reason = self._hold.put(key, held)
+        if reason is None:
+            self._out.counters["packets-held"] += 1
+        else:
+            self._out.drop(reason, str(packet.destination), str(packet.source))
+        if not self.hosts.is_asked(key):
+            self._ask(key, now)
+
+    def _network_address(self, iid: int, address: IPAddress) -> bool:
+        """Whether it is the network or broadcast address of its subnet, where no host is."""
+        return any(
+            isinstance(address, IPv4Address)
+            and gateway.network.prefixlen < 31
+            and address in (gateway.network.network_address, gateway.network.broadcast_address)
+            for _, gateway in self._gateway_ports(iid, address)
+        )
+
+    def _send(self, host: Host, held: Held) -> None:
+        port = self._topology().port(host.port)
+        if port is None:
+            self._out.drop("port-gone", str(host.address), str(held.source))
+            return
+        in_port = Port.CONTROLLER if held.from_tunnel else held.in_port
+        self._out.counters["packets-released"] += 1
+        self._out.packet(held.frame, in_port, *host_actions(host, port, in_port))
+
+    def _deliver_held(self, host: Host) -> None:
+        for held in self._hold.take(host.key):
+            self._send(host, held)
+
+    def _ask(self, key: HostKey, now: float) -> None:
+        iid, address = key
+        if not self.hosts.ask(key):
+            self.give_up(key)
+            return
+        self._timers.schedule(("ask", key), now + ASK_INTERVAL)
+        for port, gateway in self._gateway_ports(iid, address):
+            source = gateway.ip
+            if isinstance(source, IPv4Address) and isinstance(address, IPv4Address):
+                frame = replies.arp_request(port.mac, source, address)
+            else:
+                assert isinstance(source, IPv6Address)
+                assert isinstance(address, IPv6Address)
+                frame = replies.neighbour_solicitation(port.mac, source, address)
+            self._out.packet(frame, Port.CONTROLLER, Output(port.number))
+
+    def ask_due(self, key: HostKey, now: float) -> None:
+        """Nobody answered yet."""
+        if self.hosts.is_asked(key):
+            self._ask(key, now)
+
+    def give_up(self, key: HoldKey) -> None:
+        """Nobody has this EID: tell the senders, once each."""
+        self.hosts.stop_asking(key)
+        told: set[IPAddress] = set()
+        for held in self._hold.take(key):
+            self._out.drop("no-such-host", str(key[1]), str(held.source))
+            if held.source not in told:
+                told.add(held.source)
+                self.tell(replies.HOST_UNREACHABLE, key[0], held.frame)
+
+    # --- ICMP --------------------------------------------------------------------------------
+
+    def echo(self, packet: Ip, iid: int) -> None:
+        """A ping of a gateway address."""
+        if not replies.is_echo_request(packet):
+            self._out.drop("not-an-echo", str(packet.destination), str(packet.source))
+            return
+        self._inject(replies.echo_reply(packet), iid, packet.version, packet.destination)
+
+    def tell(self, kind: str, iid: int, frame: bytes) -> None:
+        """Send an ICMP error about a frame. kind: of `replies`."""
+        try:
+            about = parse_ip(parse_ethernet(frame).payload)
+        except DecodeError as error:
+            self._out.drop(error.reason, str(error))
+            return
+        if is_icmp_error(about) or about.source.is_multicast or about.source.is_unspecified:
+            return
+        # In the name of the gateway that the sender knows, if it is a host of ours.
+        speaker = self._topology().speaker(iid, about.version, about.source)
+        speaker = speaker or self._topology().speaker(iid, about.version, about.destination)
+        if speaker is None:
+            self._out.drop("no-gateway-address", str(about.source))
+            return
+        self._out.counters["icmp-errors-out"] += 1
+        packet = replies.icmp_error(kind, speaker.address, about)
+        self._inject(packet, iid, about.version, speaker.address)
+
+    def _inject(self, packet: bytes, iid: int, version: int, gateway: IPAddress) -> None:
+        """Send a packet of our own through the tables, as if it entered by an EID-facing port."""
+        speaker = self._topology().speaker(iid, version, gateway)
+        if speaker is None:
+            self._out.drop("no-gateway-address", str(gateway))
+            return
+        port = speaker.port
+        frame = replies.ip_frame(port.mac, port.mac, version, packet)
+        self._out.packet(frame, port.number, Output(Port.TABLE))

@@ -1,0 +1,170 @@
+"""Keeps a switch at what the owners of rules want, by the difference only.
+
+Every owner's rules are a pure function of state (`compiler`). After an event only the owners
+that it touched are compiled again; the result is the same as compiling everything, which is what
+happens when a switch connects.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from lisp_sdn.rules import FlowRule, GroupRule, RuleChange, Ruleset
+from lisp_sdn.xtr import rlocsets
+from lisp_sdn.xtr.compiler import Compiled, GroupOf
+from lisp_sdn.xtr.outbox import Owner
+from lisp_sdn.xtr.reconcile import FlowKey, Installed, changes_to
+from lisp_sdn.xtr.rlocsets import GroupNumbers, RlocSet
+
+Compile = Callable[[Owner, GroupOf], Compiled]
+SetsOf = Callable[[Owner], tuple[RlocSet, ...]]
+
+_NOTHING = Compiled()
+
+
+def merge(parts: Iterable[Compiled]) -> Ruleset:
+    """The rules of all owners. A group that is wanted outweighs the same one merely kept."""
+    items = list(parts)
+    groups = {rule.group_id: rule for item in items for rule in item.kept_groups}
+    groups.update({rule.group_id: rule for item in items for rule in item.groups})
+    return Ruleset(
+        frozenset(rule for item in items for rule in item.flows),
+        frozenset(groups.values()),
+        frozenset(rule for item in items for rule in item.meters),
+    )
+
+
+class Program:
+    """The rules of one switch. compile_owner, sets_of: what an owner wants now."""
+
+    def __init__(self, compile_owner: Compile, sets_of: SetsOf) -> None:
+        self._compile = compile_owner
+        self._sets_of = sets_of
+        self._numbers = GroupNumbers()
+        self._compiled: dict[Owner, Compiled] = {}
+        self._sets: dict[Owner, tuple[RlocSet, ...]] = {}
+        self._set_uses: Counter[RlocSet] = Counter()
+        self._group_uses: Counter[int] = Counter()
+        self._flow_owner: dict[FlowKey, Owner] = {}
+        self.installed: Installed | None = None
+
+    def wanted(self, owners: Iterable[Owner]) -> Ruleset:
+        """What all owners want; depends on nothing else."""
+        listed = list(owners)
+        numbers = rlocsets.assign(item for owner in listed for item in self._sets_of(owner))
+        return merge(self._compile(owner, numbers.__getitem__) for owner in listed)
+
+    def owner(self, key: FlowKey) -> Owner | None:
+        """Whose flow this is."""
+        return self._flow_owner.get(key)
+
+    def number(self, rlocs: RlocSet) -> int:
+        """The group of an RLOC-set in use."""
+        return self._numbers[rlocs]
+
+    def group_in_use(self, group_id: int) -> bool:
+        """Whether some flow continues in this group."""
+        return self._group_uses[group_id] > 0
+
+    def start(self, owners: Iterable[Owner], installed: Ruleset) -> list[RuleChange]:
+        """A switch that holds `installed` is there: bring it to what the owners want."""
+        self._compiled.clear()
+        self._sets.clear()
+        self._set_uses.clear()
+        self._group_uses.clear()
+        self._flow_owner.clear()
+        self.installed = Installed(installed)
+        listed = list(owners)
+        self._count_sets(listed)
+        self._numbers = GroupNumbers(self._set_uses)
+        for owner in listed:
+            self._note(owner, self._compile(owner, self.number))
+        return changes_to(merge(self._compiled.values()), self.installed)
+
+    def stop(self) -> None:
+        """The switch is gone; what it holds will be read when it is back."""
+        self.installed = None
+
+    def forget(self, key: FlowKey) -> None:
+        """The switch no longer holds this flow."""
+        if self.installed is not None:
+            self.installed.flows.pop(key, None)
+
+    def forget_owner(self, owner: Owner) -> None:
+        """Send this owner's flows again: the switch seems not to hold them."""
+        for flow in self._compiled.get(owner, _NOTHING).flows:
+            self.forget(flow.key)
+
+    def update(self, dirty: Iterable[Owner]) -> list[RuleChange]:
+        """Compile these owners again and give the changes."""
+        if self.installed is None:
+            return []
+        owners = list(dirty)
+        owners += self._renumber(owners)
+        flows: dict[FlowKey, FlowRule] = {}
+        groups: dict[int, GroupRule] = {}
+        meters = {}
+        before: list[Compiled] = []
+        for owner in owners:
+            old = self._compiled.get(owner, _NOTHING)
+            new = self._compile(owner, self.number)
+            before.append(old)
+            self._note(owner, new)
+            flows.update({rule.key: rule for rule in new.flows})
+            groups.update({rule.group_id: rule for rule in new.groups})
+            meters.update({rule.meter_id: rule for rule in new.meters})
+        gone = [rule.key for old in before for rule in old.flows if rule.key not in flows]
+        for key in gone:
+            self._flow_owner.pop(key, None)
+        return self.installed.change(
+            flows.values(),
+            groups.values(),
+            meters.values(),
+            gone,
+            [number for old in before for number in _numbers(old) if not self.group_in_use(number)],
+            [rule.meter_id for old in before for rule in old.meters if rule.meter_id not in meters],
+        )
+
+    def _note(self, owner: Owner, new: Compiled) -> None:
+        old = self._compiled.pop(owner, _NOTHING)
+        self._group_uses.subtract(_numbers(old))
+        self._group_uses.update(_numbers(new))
+        for number in _numbers(old):
+            if not self._group_uses[number]:
+                del self._group_uses[number]
+        if new.flows or new.meters:
+            self._compiled[owner] = new
+        for rule in new.flows:
+            self._flow_owner[rule.key] = owner
+
+    def _count_sets(self, owners: Iterable[Owner]) -> None:
+        for owner in owners:
+            self._set_uses.subtract(self._sets.pop(owner, ()))
+            sets = self._sets_of(owner)
+            if sets:
+                self._sets[owner] = sets
+                self._set_uses.update(sets)
+
+    def _renumber(self, owners: list[Owner]) -> list[Owner]:
+        """Number the RLOC-sets of these owners; returns others whose number had to change."""
+        touched = {item for owner in owners for item in self._sets.get(owner, ())}
+        self._count_sets(owners)
+        touched.update(item for owner in owners for item in self._sets.get(owner, ()))
+        gone = [item for item in touched if not self._set_uses[item]]
+        for item in gone:
+            del self._set_uses[item]
+        new = [item for item in touched if item in self._set_uses and item not in self._numbers]
+        moved = self._numbers.change(new, gone)
+        if not moved:
+            return []
+        known = set(owners)
+        return [
+            owner
+            for owner, sets in self._sets.items()
+            if owner not in known and not moved.isdisjoint(sets)
+        ]
+
+
+def _numbers(compiled: Compiled) -> list[int]:
+    return [rule.group_id for rule in (*compiled.groups, *compiled.kept_groups)]

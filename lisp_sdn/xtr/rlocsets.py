@@ -1,0 +1,161 @@
+"""RLOC-sets as OpenFlow groups: one group per distinct RLOC-set, shared by all EIDs behind it.
+
+The only place that knows how a locator becomes a bucket. The group's number is a hash of the
+RLOC-set as it was mapped, so that a change of reachability changes the buckets and not the flows,
+and a restarted controller arrives at the same numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from ipaddress import IPv4Address
+
+from lisp_sdn.address import IPAddress
+from lisp_sdn.model import Locator, locator_sort_key
+from lisp_sdn.rules import Bucket, GroupRule, GroupType, Output, SetField
+from lisp_sdn.xtr.topology import Topology
+
+RlocSet = tuple[Locator, ...]
+"""Locators in the order of RFC 9301 section 5.5."""
+
+_MAX_GROUP = 0x7FFFFFFF
+
+
+def normalise(locators: Iterable[Locator]) -> RlocSet:
+    """The same set for locators that carry unicast traffic the same way, in whatever order."""
+    plain = (
+        Locator(item.rloc, item.priority, item.weight, reachable=item.reachable)
+        for item in locators
+    )
+    return tuple(sorted(plain, key=locator_sort_key))
+
+
+def best(rlocs: RlocSet, topology: Topology) -> RlocSet:
+    """The locators that carry traffic: usable, of the best priority (RFC 9300 section 9).
+
+    Our own RLOCs are left out, or packets would come back; so are families without an RLOC of
+    ours to send from. Weight 0 beside other weights carries nothing, all zero means equal.
+    """
+    usable = [
+        locator
+        for locator in rlocs
+        if locator.usable
+        and isinstance(locator.rloc, IPAddress)
+        and locator.rloc not in topology.rlocs
+        and topology.source_rloc(locator.rloc.version) is not None
+    ]
+    if not usable:
+        return ()
+    priority = min(locator.priority for locator in usable)
+    chosen = [locator for locator in usable if locator.priority == priority]
+    weighted = [locator for locator in chosen if locator.weight]
+    return tuple(weighted or chosen)
+
+
+def why_unusable(rlocs: RlocSet, topology: Topology) -> str:
+    """The reason code for an RLOC-set of which `best` leaves nothing."""
+    addresses = [item.rloc for item in rlocs if item.usable and isinstance(item.rloc, IPAddress)]
+    if not addresses:
+        return "no-usable-rloc"
+    if all(rloc in topology.rlocs for rloc in addresses):
+        return "own-rloc"
+    return "no-source-rloc"
+
+
+def next_hops(rlocs: RlocSet, topology: Topology) -> tuple[IPAddress, ...]:
+    """The RLOCs whose neighbour must be known before traffic goes there."""
+    return tuple(
+        locator.rloc for locator in best(rlocs, topology) if isinstance(locator.rloc, IPAddress)
+    )
+
+
+def tunnel_fields(rloc: IPAddress, topology: Topology) -> tuple[SetField, SetField]:
+    """Outer source and destination."""
+    source = topology.source_rloc(rloc.version)
+    assert source is not None
+    family = "ipv4" if isinstance(rloc, IPv4Address) else "ipv6"
+    return SetField(f"tun_{family}_src", source), SetField(f"tun_{family}_dst", rloc)
+
+
+def group(group_id: int, rlocs: RlocSet, topology: Topology) -> GroupRule:
+    """The group of an RLOC-set with at least one locator in `best`."""
+    assert topology.tunnel_port is not None
+    buckets = tuple(
+        Bucket(
+            (*tunnel_fields(locator.rloc, topology), Output(topology.tunnel_port)),
+            weight=max(1, locator.weight),
+        )
+        for locator in best(rlocs, topology)
+        if isinstance(locator.rloc, IPAddress)
+    )
+    return GroupRule(group_id, GroupType.SELECT, buckets)
+
+
+def digest(rlocs: RlocSet) -> int:
+    """The number that a set gets if no other set has it: 1..2**31-1."""
+    octets = hashlib.blake2b(_text(rlocs).encode(), digest_size=4).digest()
+    value = int.from_bytes(octets, "big")
+    return value % _MAX_GROUP + 1
+
+
+def assign(
+    sets: Iterable[RlocSet], hashing: Callable[[RlocSet], int] = digest
+) -> dict[RlocSet, int]:
+    """Group numbers, a function of which sets there are and not of the order they came in."""
+    numbers: dict[RlocSet, int] = {}
+    taken: set[int] = set()
+    for rlocs in sorted(set(sets), key=lambda item: (hashing(item), _text(item))):
+        number = hashing(rlocs)
+        while number in taken:
+            number = number % _MAX_GROUP + 1
+        taken.add(number)
+        numbers[rlocs] = number
+    return numbers
+
+
+class GroupNumbers:
+    """`assign`, kept up to date while sets come and go."""
+
+    def __init__(
+        self, sets: Iterable[RlocSet] = (), hashing: Callable[[RlocSet], int] = digest
+    ) -> None:
+        self._hashing = hashing
+        self._numbers = assign(sets, hashing)
+        self._taken = set(self._numbers.values())
+        self._shifted = self._count_shifted()
+
+    def __getitem__(self, rlocs: RlocSet) -> int:
+        return self._numbers[rlocs]
+
+    def __contains__(self, rlocs: object) -> bool:
+        return rlocs in self._numbers
+
+    def change(self, new: Iterable[RlocSet], gone: Iterable[RlocSet]) -> set[RlocSet]:
+        """Add and remove sets; returns those that were there before and have another number."""
+        for rlocs in gone:
+            number = self._numbers.pop(rlocs, None)
+            if number is not None:
+                self._taken.discard(number)
+        clash = self._shifted > 0
+        for rlocs in new:
+            number = self._hashing(rlocs)
+            clash = clash or number in self._taken
+            self._numbers[rlocs] = number
+            self._taken.add(number)
+        if not clash:
+            return set()
+        before = self._numbers
+        self._numbers = assign(before, self._hashing)
+        self._taken = set(self._numbers.values())
+        self._shifted = self._count_shifted()
+        return {rlocs for rlocs, number in before.items() if self._numbers[rlocs] != number}
+
+    def _count_shifted(self) -> int:
+        return sum(number != self._hashing(rlocs) for rlocs, number in self._numbers.items())
+
+
+def _text(rlocs: RlocSet) -> str:
+    return ";".join(
+        f"{item.rloc},{item.priority},{item.weight},{int(item.reachable)}" for item in rlocs
+    )

@@ -1,0 +1,109 @@
+"""What an xTR is attached to: its settings joined with the ports that its switch has now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Interface, IPv6Interface
+
+from lisp_sdn.actions import PortInfo
+from lisp_sdn.address import IPAddress
+from lisp_sdn.config import Limits, XtrSettings
+
+Interface = IPv4Interface | IPv6Interface
+
+
+@dataclass(frozen=True, slots=True)
+class AttachedPort:
+    """An EID-facing port that exists. number: OpenFlow port number; mac: of the gateway."""
+
+    number: int
+    name: str
+    iid: int
+    mac: str
+    gateways: tuple[Interface, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """The inputs of the compiler that are not cache state.
+
+    tunnel_port: number of the LISP tunnel port, None when the switch has none. rlocs: ours, in
+    the order of the configuration.
+    """
+
+    datapath_id: int
+    tunnel_port: int | None
+    ports: tuple[AttachedPort, ...]
+    rlocs: tuple[IPAddress, ...]
+    limits: Limits
+
+    def port(self, number: int) -> AttachedPort | None:
+        """The EID-facing port with this number."""
+        return next((port for port in self.ports if port.number == number), None)
+
+    def iids(self) -> tuple[int, ...]:
+        """The instance-IDs served here."""
+        return tuple(sorted({port.iid for port in self.ports}))
+
+    def source_rloc(self, version: int) -> IPAddress | None:
+        """The outer source towards an RLOC of this family: the first configured one."""
+        return next((rloc for rloc in self.rlocs if rloc.version == version), None)
+
+    def gateway_ports(self, iid: int, address: IPAddress) -> list[tuple[AttachedPort, Interface]]:
+        """Ports of the longest connected subnet that holds `address`, with their gateways."""
+        found = [
+            (port, gateway)
+            for port in self.ports
+            if port.iid == iid
+            for gateway in port.gateways
+            if address in gateway.network
+        ]
+        longest = max((gateway.network.prefixlen for _, gateway in found), default=0)
+        return [item for item in found if item[1].network.prefixlen == longest]
+
+    def is_gateway(self, iid: int, address: IPAddress) -> bool:
+        """Whether `address` is one of our gateway addresses in this instance-ID."""
+        return any(
+            gateway.ip == address
+            for port in self.ports
+            if port.iid == iid
+            for gateway in port.gateways
+        )
+
+    def speaker(self, iid: int, version: int, near: IPAddress | None = None) -> Speaker | None:
+        """Port and gateway address in whose name an ICMP message is sent, best near `near`."""
+        if near is not None:
+            for port, gateway in self.gateway_ports(iid, near):
+                return Speaker(port, gateway.ip)
+        for port in self.ports:
+            if port.iid == iid:
+                for gateway in port.gateways:
+                    if gateway.version == version:
+                        return Speaker(port, gateway.ip)
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """A gateway address and its port."""
+
+    port: AttachedPort
+    address: IPAddress
+
+
+def build(settings: XtrSettings, limits: Limits, ports: Iterable[PortInfo]) -> Topology:
+    """Join settings with a switch's ports; configured ports that it lacks are left out."""
+    numbers = {port.name: port.number for port in ports}
+    attached = tuple(
+        AttachedPort(numbers[port.name], port.name, port.iid, port.mac, port.gateways)
+        for port in sorted(settings.eid_ports, key=lambda port: port.name)
+        if port.name in numbers
+    )
+    return Topology(
+        settings.datapath_id,
+        numbers.get(settings.tunnel_port),
+        attached,
+        tuple(locator.rloc for locator in settings.rlocs),
+        limits,
+    )
