@@ -408,7 +408,10 @@ class ControllerNode(LispNode):
             raise RuntimeError(
                 f"the controller ended with status {self.process.returncode}:\n{tail}"
             )
-        return self.rest("GET", "/lisp/v1/status").status == 200
+        reply = self.rest("GET", "/lisp/v1/status")
+        if reply.status != 200:
+            raise LabError(f"GET /lisp/v1/status: {reply.status} {reply.body}")
+        return True
 
     def kill(self) -> None:
         """kill -9, without a chance to say goodbye."""

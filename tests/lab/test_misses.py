@@ -17,7 +17,7 @@ HANDFUL = 10
 def test_an_unmapped_destination_costs_one_map_request(lab: Any, target: str) -> None:
     lab.flush("left")
     assert lab.map_cache("left") == []
-    before = lab.counted("map_requests", 'xtr="left"')
+    before = lab.counted("map-requests-out", 'xtr="left"')
     with lab.packet_ins("left") as openflow:
         assert lab.h1.ping(target, 5, 0.1).received == 0
         flood(lab.h1, target, PACKETS)
@@ -28,7 +28,7 @@ def test_an_unmapped_destination_costs_one_map_request(lab: Any, target: str) ->
     assert cache[0]["action"] == "natively-forward", show(cache)
     assert cache[0]["expires"], show(cache)
     assert openflow.packet_ins() <= HANDFUL
-    assert lab.counted("map_requests", 'xtr="left"') - before == 1, show(lab.counters())
+    assert lab.counted("map-requests-out", 'xtr="left"') - before == 1, show(lab.counters())
 
 
 def test_a_flood_to_a_new_destination_reaches_the_controller_a_handful_of_times(lab: Any) -> None:

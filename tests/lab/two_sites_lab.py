@@ -175,11 +175,14 @@ class OpenFlowCapture(Capture):
 
 
 def read_counters(ctl: Any) -> list[tuple[str, float]]:
-    """The controller's counters from its metrics (Prometheus text)."""
-    reply = ctl.rest("GET", "/metrics")
-    assert reply.status == 200, f"GET /metrics: {reply.status} {reply.body}"
-    lines = [line for line in str(reply.body).splitlines() if line and not line.startswith("#")]
-    return [(line.rpartition(" ")[0], float(line.rpartition(" ")[2])) for line in lines]
+    """The controller's counters, as (name{label="value"}, value)."""
+    reply = ctl.rest("GET", "/lisp/v1/counters")
+    assert reply.status == 200, f"GET /counters: {reply.status} {reply.body}"
+    rows = []
+    for item in reply.body["items"]:
+        labels = ",".join(f'{key}="{value}"' for key, value in sorted(item["labels"].items()))
+        rows.append((f"{item['name']}{{{labels}}}", float(item["value"])))
+    return rows
 
 
 def flood(host: EidHost, target: str, packets: int) -> float:
