@@ -78,8 +78,11 @@ setup(
         "dev": [
             "pytest>=8",
             "hypothesis>=6.100",
+            "jsonschema>=4.20",
             "mypy>=1.10",
+            "openapi-spec-validator>=0.7",
             "ruff>=0.6",
+            "schemathesis>=4",
             "types-PyYAML",
         ],
     },

@@ -186,7 +186,7 @@ def _responses(route: Route, references: dict[tuple[type, Mode], Schema]) -> Sch
 def problems(route: Route) -> list[str]:
     """Names of the problems that a route may answer with."""
     names = ["bad-query", "unauthorized", "forbidden", "not-acceptable", "conflict", *route.errors]
-    if route.parameters:
+    if route.parameters or "xtr" in route.query.model_fields:
         names.append("not-found")
     if route.body is not None:
         names += ["malformed-json", "unsupported-media-type", "too-large", "invalid"]

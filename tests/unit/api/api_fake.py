@@ -64,6 +64,8 @@ xtrs:
     rlocs: [{rloc: 192.0.2.2, priority: 2, weight: 30}]
 """
 
+SETTINGS = load(CONFIG)
+
 
 def eid(text: str) -> EidPrefix:
     return EidPrefix.from_text(text)
@@ -77,7 +79,7 @@ class FakeBackend:
     """State that tests set directly, and what was asked of it."""
 
     def __init__(self) -> None:
-        self.settings = load(CONFIG)
+        self.settings = SETTINGS
         self.database: dict[EidPrefix, MappingEntry] = {}
         self.live: list[RegistrationEntry] = []
         self.caches: dict[str, list[MapCacheEntry]] = {x.name: [] for x in self.settings.xtrs}
