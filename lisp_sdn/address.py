@@ -18,6 +18,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
 from lisp_sdn.errors import FieldError
+from lisp_sdn.unchecked import unchecked
 
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
@@ -33,9 +34,8 @@ _IID_TEXT = re.compile(r"^\[(\d{1,10})\]\s*(.*)$")
 # a test compares them with constructed ones, attribute by attribute.
 
 _new: Callable[..., Any] = object.__new__
-_set = object.__setattr__
-_MASKS4 = [IPv4Network((0, length)).netmask for length in range(33)]
-_MASKS6 = [IPv6Network((0, length)).netmask for length in range(129)]
+_MASKS4: list[Any] = [IPv4Network((0, length)).netmask for length in range(33)]
+_MASKS6: list[Any] = [IPv6Network((0, length)).netmask for length in range(129)]
 
 
 def ipv4(value: int) -> IPv4Address:
@@ -51,18 +51,6 @@ def ipv6(value: int) -> IPv6Address:
     address._ip = value
     address._scope_id = None
     return address  # type: ignore[no-any-return]
-
-
-def _network(kind: type, address: Any, mask: Any, prefixlen: int, bits: int) -> Any:
-    network = _new(kind)
-    network.network_address = address
-    network.netmask = mask
-    network._prefixlen = prefixlen
-    if prefixlen == bits:
-        network.hosts = lambda: [address]
-    elif prefixlen == bits - 1:
-        network.hosts = network.__iter__
-    return network
 
 
 class Address:
@@ -123,19 +111,26 @@ class EidPrefix:
 
         value: the address as an integer, host bits may be set and are cleared.
         """
-        prefix: EidPrefix = _new(cls)
         if version == 4:
-            mask4 = _MASKS4[prefixlen]
-            value &= mask4._ip  # type: ignore[attr-defined]
-            network = _network(IPv4Network, ipv4(value), mask4, prefixlen, 32)
+            mask = _MASKS4[prefixlen]
+            value &= mask._ip
+            network = _new(IPv4Network)
+            network.network_address = address = _new(IPv4Address)
+            address._ip = value
+            network.netmask = mask
+            network._prefixlen = prefixlen
+            if prefixlen >= 31:
+                network.hosts = [address].copy if prefixlen == 32 else network.__iter__
         else:
-            mask6 = _MASKS6[prefixlen]
-            value &= mask6._ip  # type: ignore[attr-defined]
-            network = _network(IPv6Network, ipv6(value), mask6, prefixlen, 128)
-        _set(prefix, "iid", iid)
-        _set(prefix, "network", network)
-        _set(prefix, "_hash", hash((iid, value, prefixlen)))
-        return prefix
+            mask = _MASKS6[prefixlen]
+            value &= mask._ip
+            network = _new(IPv6Network)
+            network.network_address = address = ipv6(value)
+            network.netmask = mask
+            network._prefixlen = prefixlen
+            if prefixlen >= 127:
+                network.hosts = [address].copy if prefixlen == 128 else network.__iter__
+        return _eid_prefix(iid, network, hash((iid, value, prefixlen)))
 
     @classmethod
     def host(cls, iid: int, address: IPAddress) -> EidPrefix:
@@ -194,6 +189,9 @@ class EidPrefix:
     @property
     def _shift(self) -> int:
         return self.network.max_prefixlen - self.network.prefixlen
+
+
+_eid_prefix = unchecked(EidPrefix)
 
 
 @dataclass(frozen=True, slots=True)

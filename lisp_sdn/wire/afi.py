@@ -28,7 +28,7 @@ MAX_DEPTH = 8
 """LCAFs may be nested this deep; deeper is refused (RFC 8060 section 4.10.4 sets no limit)."""
 
 _U16 = Struct("!H")
-_V4 = Struct("!HI")
+_AFI_V4 = Struct("!HI")
 _LCAF_HEADER = Struct("!BBBBH")
 
 
@@ -271,9 +271,14 @@ def parse_address(reader: Reader, depth: int = 0) -> AnyAddress:
     depth: LCAFs already entered. Raises DecodeError; Unsupported for an unknown AFI.
     """
     start = reader.pos
+    stop = start + 6
+    octets = reader.data[start:stop]
+    if octets[:2] == b"\0\x01" and stop <= reader.end:
+        reader.pos = stop
+        return ipv4(_AFI_V4.unpack(octets)[1])
     (afi,) = reader.unpack(_U16, "afi")
     if afi == AFI_IPV4:
-        return ipv4(reader.uint(4, "address"))
+        reader.truncated("address", 4)
     if afi == AFI_IPV6:
         return ipv6(reader.uint(16, "address"))
     if afi == AFI_NONE:
@@ -315,7 +320,7 @@ def _parse_lcaf(reader: Reader, depth: int) -> Lcaf:
 def serialize_address(address: AnyAddress) -> bytes:
     """The AFI and the address."""
     if isinstance(address, IPv4Address):
-        return _V4.pack(AFI_IPV4, int(address))
+        return _AFI_V4.pack(AFI_IPV4, int(address))
     if isinstance(address, IPv6Address):
         return b"\0\x02" + address.packed
     if isinstance(address, WireAddress):
@@ -323,9 +328,12 @@ def serialize_address(address: AnyAddress) -> bytes:
     raise FieldError("address", address, "an IP address or an address of lisp_sdn.wire")
 
 
+_ADDRESS_TYPES = (IPv4Address, IPv6Address, WireAddress)
+
+
 def check_address(field: str, value: object) -> None:
     """Refuse what is no address at all. Raises FieldError."""
-    if not isinstance(value, IPv4Address | IPv6Address | WireAddress):
+    if not isinstance(value, _ADDRESS_TYPES):
         raise FieldError(field, value, "an IP address or an address of lisp_sdn.wire")
     if isinstance(value, IPv6Address) and value.scope_id is not None:
         raise FieldError(field, value, "an IPv6 address without a zone")

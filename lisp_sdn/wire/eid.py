@@ -13,6 +13,8 @@ from struct import Struct
 from lisp_sdn.address import MAX_IID, AnyAddress, EidPrefix, SourceDestPrefix
 from lisp_sdn.errors import BadValue, FieldError, Unsupported
 from lisp_sdn.wire.afi import (
+    AFI_IPV4,
+    AFI_IPV6,
     NO_ADDRESS,
     MacAddress,
     NoAddress,
@@ -27,6 +29,7 @@ from lisp_sdn.wire.lcaf import InstanceId, SourceDestKey, VendorSpecific
 _V4 = Struct("!HI")
 _IID_V4 = Struct("!HBBBBHIHI")
 _IID_HEAD = Struct("!HBBBBHIH")
+_IID_LENGTHS = {AFI_IPV4: 10, AFI_IPV6: 22}
 _trusted = EidPrefix.trusted
 
 
@@ -78,6 +81,10 @@ def parse_eid(reader: Reader, mask_len: int) -> Eid:
     if afi == b"\0\x02" and start + 18 <= reader.end and mask_len <= 128:
         reader.pos = start + 18
         return _trusted(0, 6, int.from_bytes(data[start + 2 : start + 18], "big"), mask_len)
+    if afi == b"\x40\x03":
+        prefix = _parse_iid_prefix(reader, mask_len)
+        if prefix is not None:
+            return prefix
     address = parse_address(reader)
     if isinstance(address, IPv4Address | IPv6Address):
         raise BadValue("mask_len", start, f"{mask_len}, expected 0..{address.max_prefixlen}")
@@ -88,6 +95,30 @@ def parse_eid(reader: Reader, mask_len: int) -> Eid:
         return _ip_eid(address, mask_len) or OtherEid(address, mask_len)
     except FieldError as error:
         raise BadValue("eid", start, str(error)) from None
+
+
+def _parse_iid_prefix(reader: Reader, mask_len: int | None) -> EidPrefix | None:
+    """The usual Instance-ID LCAF around an IP address, at once; None, nothing read, for others.
+
+    mask_len: None for all bits.
+    """
+    start = reader.pos
+    body = start + _IID_HEAD.size
+    if body > reader.end:
+        return None
+    _, _, _, number, _, length, iid, afi = _IID_HEAD.unpack_from(reader.data, start)
+    if number != 2 or iid > MAX_IID or _IID_LENGTHS.get(afi) != length:
+        return None
+    size = length - 6
+    stop = body + size
+    bits = size * 8
+    if mask_len is None:
+        mask_len = bits
+    if stop > reader.end or mask_len > bits:
+        return None
+    reader.pos = stop
+    value = int.from_bytes(reader.data[body:stop], "big")
+    return _trusted(iid, 4 if afi == AFI_IPV4 else 6, value, mask_len)
 
 
 def _ip_eid(address: AnyAddress, mask_len: int) -> EidPrefix | SourceDestPrefix | None:
@@ -164,9 +195,12 @@ def _pair_address(eid: SourceDestPrefix) -> WireAddress:
     return InstanceId(eid.source.iid, key) if eid.source.iid else key
 
 
+_EID_TYPES = (EidPrefix, SourceDestPrefix, OtherEid)
+
+
 def check_eid(field: str, eid: object) -> None:
     """Refuse what is no EID. Raises FieldError."""
-    if not isinstance(eid, EidPrefix | SourceDestPrefix | OtherEid):
+    if not isinstance(eid, _EID_TYPES):
         raise FieldError(field, eid, "an EidPrefix, SourceDestPrefix or OtherEid")
 
 
@@ -179,6 +213,10 @@ def parse_source_eid(reader: Reader) -> SourceEid:
     if afi == b"\0\x01" and after <= reader.end:
         reader.pos = after
         return _trusted(0, 4, int.from_bytes(data[start + 2 : after], "big"), 32)
+    if afi == b"\x40\x03":
+        prefix = _parse_iid_prefix(reader, None)
+        if prefix is not None:
+            return prefix
     address = parse_address(reader)
     if isinstance(address, NoAddress):
         return None

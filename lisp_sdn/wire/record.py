@@ -10,8 +10,9 @@ from typing import Self
 from lisp_sdn.address import AnyAddress, EidPrefix, ipv4
 from lisp_sdn.errors import DecodeError, FieldError
 from lisp_sdn.model import Act, Locator, Mapping
+from lisp_sdn.unchecked import unchecked
 from lisp_sdn.wire.afi import check_address, parse_address, serialize_address
-from lisp_sdn.wire.cursor import Reader, check_uint, refused, within
+from lisp_sdn.wire.cursor import Reader, check_uint, within
 from lisp_sdn.wire.eid import Eid, check_eid, eid_mask_len, parse_eid, serialize_eid
 
 _RECORD = Struct("!IBBHH")
@@ -26,6 +27,9 @@ _A_BIT = 0x1000
 _N_BIT = 0x80
 
 
+_locator = unchecked(Locator)
+
+
 def parse_locator(reader: Reader, *, probed: bool = True) -> Locator:
     """Read an RLOC-record. probed: whether the p-bit means something in this message."""
     start = reader.pos
@@ -38,7 +42,7 @@ def parse_locator(reader: Reader, *, probed: bool = True) -> Locator:
     else:
         priority, weight, mpriority, mweight, flags = reader.unpack(_LOCATOR, "locator")
         rloc = parse_address(reader)
-    return Locator(
+    return _locator(
         rloc,
         priority,
         weight,
@@ -102,26 +106,22 @@ class EidRecord:
             check_address("locators.rloc", locator.rloc)
 
     @classmethod
-    def parse(cls, reader: Reader, *, claim: bool = False) -> Self:
+    def parse(cls, reader: Reader, *, claim: bool = False) -> EidRecord:
         """Read an EID-record and its RLOC-records. Raises DecodeError.
 
         claim: the record states one's own mapping (Map-Register, the record in a Map-Request);
         there the ACT and p bits are ignored (RFC 9301 section 5.4).
         """
-        start = reader.pos
         ttl, count, mask_len, flags, version = reader.unpack(_RECORD, "record")
         eid = parse_eid(reader, mask_len)
         action = 0 if claim or count else flags >> 13
-        locators = []
-        for index in range(count):
-            try:
-                locators.append(parse_locator(reader, probed=not claim))
-            except DecodeError as error:
-                raise within(f"locators[{index}]", error) from None
+        locators: list[Locator] = []
         try:
-            return cls(eid, tuple(locators), ttl, action, flags & _A_BIT != 0, version & 0xFFF)
-        except FieldError as error:
-            raise refused("record", start, error) from None
+            for _ in range(count):
+                locators.append(parse_locator(reader, probed=not claim))
+        except DecodeError as error:
+            raise within(f"locators[{len(locators)}]", error) from None
+        return _eid_record(eid, tuple(locators), ttl, action, flags & _A_BIT != 0, version & 0xFFF)
 
     def serialize(self) -> bytes:
         """The EID-record with its RLOC-records."""
@@ -170,6 +170,9 @@ class EidRecord:
         )
 
 
+_eid_record = unchecked(EidRecord)
+
+
 @dataclass(frozen=True, slots=True)
 class RequestRecord:
     """The EID that a Map-Request asks for (RFC 9301 section 5.2).
@@ -184,10 +187,14 @@ class RequestRecord:
         check_eid("eid", self.eid)
 
     @classmethod
-    def parse(cls, reader: Reader) -> Self:
+    def parse(cls, reader: Reader) -> RequestRecord:
         """Read one record. Raises DecodeError."""
-        reserved, mask_len = reader.unpack(_REQUEST_RECORD, "record")
-        return cls(parse_eid(reader, mask_len), reserved & _N_BIT != 0)
+        start = reader.pos
+        if start + 2 > reader.end:
+            reader.truncated("record", 2)
+        reader.pos = start + 2
+        data = reader.data
+        return _request_record(parse_eid(reader, data[start + 1]), data[start] & _N_BIT != 0)
 
     def serialize(self) -> bytes:
         """Reserved octet with the N-bit, EID mask-len, EID."""
@@ -195,12 +202,15 @@ class RequestRecord:
         return _REQUEST_RECORD.pack(reserved, eid_mask_len(self.eid)) + serialize_eid(self.eid)
 
 
+_request_record = unchecked(RequestRecord)
+
+
 def parse_records(reader: Reader, count: int, *, claim: bool = False) -> tuple[EidRecord, ...]:
     """Read `count` EID-records. Raises DecodeError."""
-    records = []
-    for index in range(count):
-        try:
+    records: list[EidRecord] = []
+    try:
+        for _ in range(count):
             records.append(EidRecord.parse(reader, claim=claim))
-        except DecodeError as error:
-            raise within(f"records[{index}]", error) from None
+    except DecodeError as error:
+        raise within(f"records[{len(records)}]", error) from None
     return tuple(records)

@@ -19,6 +19,7 @@ The constants of `socket` (AF_INET for pytricia) are no I/O: `from socket import
 
 FLOORS = {
     "errors": 0,
+    "unchecked": 0,
     "address": 1,
     "model": 2,
     "rules": 2,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from struct import Struct
-from typing import ClassVar, Self
+from typing import ClassVar
 
 from lisp_sdn.address import Endpoint, IPAddress, ipv4, ipv6
 from lisp_sdn.errors import BadLength, BadValue, DecodeError, FieldError, Unsupported
+from lisp_sdn.unchecked import unchecked
 from lisp_sdn.wire.cursor import Reader, check_uint, within
 from lisp_sdn.wire.messages.base import Message, MessageType
 from lisp_sdn.wire.security import EcmSecurity
@@ -18,6 +19,8 @@ _UDP = 17
 _DATA_PORT = 4341
 _HEAD_LENGTH = 4
 _IPV4 = Struct("!BBHHHBBHII")
+_USUAL = Struct("!BxxxBxHxxHBBxxIIHHHH")
+"""Without Authentication Data and IP options: ECM, IPv4 and UDP header, unread fields left out."""
 _IPV6 = Struct("!IHBB16s16s")
 _UDP_HEADER = Struct("!HHHH")
 _FRAGMENT = 0x3FFF
@@ -55,11 +58,41 @@ class Ecm(Message):
         check_uint("hop_limit", self.hop_limit, 8)
 
     @classmethod
-    def parse(cls, reader: Reader) -> Self:
+    def parse(cls, reader: Reader) -> Ecm:
         """Read an ECM down to the inner payload. Raises DecodeError."""
         data = reader.data
-        flags = data[reader.pos]
-        reader.take(_HEAD_LENGTH, "header")
+        start = reader.pos
+        if reader.end - start >= _USUAL.size:
+            flags, first, total, fragment, hops, protocol, src, dst, sport, dport, length, check = (
+                _USUAL.unpack_from(data, start)
+            )
+            if (
+                not flags & _S
+                and first == 0x45
+                and total == reader.end - start - 4
+                and length == total - 20
+                and protocol == _UDP
+                and not fragment & _FRAGMENT
+                and sport != _DATA_PORT
+                and dport != _DATA_PORT
+                and not (check and _wrong(data[start + 16 : reader.end], _UDP + length))
+            ):
+                reader.pos = reader.end
+                return _ecm(
+                    _endpoint(ipv4(src), sport),
+                    _endpoint(ipv4(dst), dport),
+                    data[start + 32 : reader.end],
+                    None,
+                    flags & _D != 0,
+                    hops,
+                )
+        return cls._parse_any(reader)
+
+    @classmethod
+    def _parse_any(cls, reader: Reader) -> Ecm:
+        """Authentication Data, IPv6, IP options; and everything that is wrong, to say what."""
+        data = reader.data
+        flags = reader.take(_HEAD_LENGTH, "header")[0]
         security = None
         if flags & _S:
             try:
@@ -77,16 +110,17 @@ class Ecm(Message):
         else:
             raise Unsupported("inner.version", start, f"IP version {version}")
         udp = reader.pos
+        end = reader.end
         sport, dport, length, checksum = reader.unpack(_UDP_HEADER, "inner.udp")
-        if length != reader.end - udp:
-            raise BadLength("inner.udp.length", udp + 4, f"{length}, not {reader.end - udp}")
+        if length != end - udp:
+            raise BadLength("inner.udp.length", udp + 4, f"{length}, not {end - udp}")
         if sport == _DATA_PORT or dport == _DATA_PORT:
             raise BadValue("inner.udp.port", udp, "4341 is the data port")
-        if checksum and (pseudo + _octets_sum(data[udp : reader.end])) % 0xFFFF:
+        if checksum and _wrong(data[udp:end], pseudo):
             raise BadValue("inner.udp.checksum", udp + 6, f"{checksum:#06x} is wrong")
-        return cls(
-            Endpoint(source, sport),
-            Endpoint(destination, dport),
+        return _ecm(
+            _endpoint(source, sport),
+            _endpoint(destination, dport),
             reader.rest(),
             security,
             flags & _D != 0,
@@ -123,6 +157,9 @@ class Ecm(Message):
         return b"".join((bytes((flags, 0, 0, 0)), auth, head, udp, self.payload))
 
 
+_ecm = unchecked(Ecm)
+_endpoint = unchecked(Endpoint)
+
 _Inner = tuple[IPAddress, IPAddress, int, int]
 """Source, destination, sum over the pseudo-header, hop limit."""
 
@@ -154,6 +191,10 @@ def _parse_ipv6(reader: Reader) -> _Inner:
         raise Unsupported("inner.ipv6.next_header", start + 6, f"next header {protocol}")
     src, dst = int.from_bytes(source, "big"), int.from_bytes(destination, "big")
     return ipv6(src), ipv6(dst), src + dst + _UDP + length, hops
+
+
+def _wrong(octets: bytes, rest: int) -> bool:
+    return (_octets_sum(octets) + rest) % 0xFFFF != 0
 
 
 def _octets_sum(octets: bytes) -> int:

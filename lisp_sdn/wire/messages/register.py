@@ -7,6 +7,7 @@ from struct import Struct
 from typing import ClassVar, Self
 
 from lisp_sdn.errors import FieldError
+from lisp_sdn.unchecked import unchecked
 from lisp_sdn.wire.cursor import Reader, check_uint
 from lisp_sdn.wire.messages.base import (
     HEAD,
@@ -89,14 +90,14 @@ class MapRegister(Message):
         check_ids(self.xtr_id, self.site_id)
 
     @classmethod
-    def parse(cls, reader: Reader) -> Self:
+    def parse(cls, reader: Reader) -> MapRegister:
         """Read a Map-Register. Raises DecodeError."""
         word, nonce = reader.unpack(HEAD, "header")
         key_id, algorithm, auth_data = _parse_auth(reader)
         records = parse_records(reader, word & 0xFF, claim=True)
         xtr_id, site_id = parse_ids(reader) if word & _I else (None, None)
         reader.finish("trailing")
-        return cls(
+        return _map_register(
             nonce,
             records,
             key_id,
@@ -129,6 +130,9 @@ class MapRegister(Message):
         parts = _serialize(word, self)
         parts.append(serialize_ids(self.xtr_id, self.site_id))
         return b"".join(parts)
+
+
+_map_register = unchecked(MapRegister)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
 from lisp_sdn.errors import DecodeError
+from lisp_sdn.unchecked import unchecked
 from lisp_sdn.wire.cursor import Reader, check_uint, within
 from lisp_sdn.wire.messages.base import HEAD, Message, MessageType, check_records
 from lisp_sdn.wire.record import EidRecord, parse_records
@@ -37,7 +38,7 @@ class MapReply(Message):
         check_records(self.records, EidRecord)
 
     @classmethod
-    def parse(cls, reader: Reader) -> Self:
+    def parse(cls, reader: Reader) -> MapReply:
         """Read a Map-Reply. Raises DecodeError."""
         word, nonce = reader.unpack(HEAD, "header")
         records = parse_records(reader, word & 0xFF)
@@ -48,7 +49,7 @@ class MapReply(Message):
             except DecodeError as error:
                 raise within("security", error) from None
         reader.finish("trailing")
-        return cls(nonce, records, word & _P != 0, word & _E != 0, security)
+        return _map_reply(nonce, records, word & _P != 0, word & _E != 0, security)
 
     def serialize(self) -> bytes:
         """The UDP payload."""
@@ -63,3 +64,6 @@ class MapReply(Message):
             parts[0] = HEAD.pack(word | _S, self.nonce)
             parts.append(self.security.serialize())
         return b"".join(parts)
+
+
+_map_reply = unchecked(MapReply)

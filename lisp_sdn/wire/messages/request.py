@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from struct import Struct
+from typing import ClassVar
 
-from lisp_sdn.address import AnyAddress
+from lisp_sdn.address import AnyAddress, EidPrefix, ipv4
 from lisp_sdn.errors import DecodeError, FieldError
+from lisp_sdn.unchecked import unchecked
 from lisp_sdn.wire.afi import check_address, parse_address, serialize_address
 from lisp_sdn.wire.cursor import Reader, check_uint, within
 from lisp_sdn.wire.eid import (
@@ -35,7 +37,13 @@ _INVOKED = 1 << 22
 _I = 1 << 20
 _L = 1 << 14
 _D = 1 << 13
+_IRC = 0x1F << 8
 _FLAGS = _A | _M | _P | _S | _PITR | _INVOKED | _I | _L | _D
+_UNUSUAL = _FLAGS | _IRC
+_USUAL = Struct("!IQHIHIBBHI")
+"""No flags, one ITR-RLOC, one record, IPv4 everywhere: what most ITRs send."""
+
+_prefix = EidPrefix.trusted
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,25 +87,42 @@ class MapRequest(Message):
         check_ids(self.xtr_id, self.site_id)
 
     @classmethod
-    def parse(cls, reader: Reader) -> Self:
+    def parse(cls, reader: Reader) -> MapRequest:
         """Read a Map-Request. Raises DecodeError."""
+        if reader.end - reader.pos == _USUAL.size:
+            word, nonce, afi, source, rloc_afi, rloc, n_bit, mask_len, eid_afi, eid = (
+                _USUAL.unpack_from(reader.data, reader.pos)
+            )
+            plain = not word & _UNUSUAL and not n_bit & 0x80 and mask_len <= 32
+            if plain and word & 0xFF == afi == rloc_afi == eid_afi == 1:
+                reader.pos = reader.end
+                return _map_request(
+                    nonce,
+                    _prefix(0, 4, source, 32),
+                    (ipv4(rloc),),
+                    (_request_record(_prefix(0, 4, eid, mask_len)),),
+                )
+        return cls._parse_any(reader)
+
+    @classmethod
+    def _parse_any(cls, reader: Reader) -> MapRequest:
         word, nonce = reader.unpack(HEAD, "header")
         source_eid = parse_source_eid(reader)
-        rlocs = []
-        for index in range((word >> 8 & 0x1F) + 1):
-            try:
+        rlocs: list[AnyAddress] = []
+        records: list[RequestRecord] = []
+        try:
+            for _ in range((word >> 8 & 0x1F) + 1):
                 rlocs.append(parse_address(reader))
-            except DecodeError as error:
-                raise within(f"itr_rlocs[{index}]", error) from None
-        records = []
-        for index in range(word & 0xFF):
-            try:
+        except DecodeError as error:
+            raise within(f"itr_rlocs[{len(rlocs)}]", error) from None
+        try:
+            for _ in range(word & 0xFF):
                 records.append(RequestRecord.parse(reader))
-            except DecodeError as error:
-                raise within(f"records[{index}]", error) from None
+        except DecodeError as error:
+            raise within(f"records[{len(records)}]", error) from None
         if not word & _FLAGS:
             reader.finish("trailing")
-            return cls(nonce, source_eid, tuple(rlocs), tuple(records))
+            return _map_request(nonce, source_eid, tuple(rlocs), tuple(records))
         reply_record = None
         if word & _M:
             try:
@@ -106,7 +131,7 @@ class MapRequest(Message):
                 raise within("reply_record", error) from None
         xtr_id, site_id = parse_ids(reader) if word & _I else (None, None)
         reader.finish("trailing")
-        return cls(
+        return _map_request(
             nonce,
             source_eid,
             tuple(rlocs),
@@ -147,6 +172,10 @@ class MapRequest(Message):
             parts.append(self.reply_record.serialize())
         parts.append(serialize_ids(self.xtr_id, self.site_id))
         return b"".join(parts)
+
+
+_map_request = unchecked(MapRequest)
+_request_record = unchecked(RequestRecord)
 
 
 def check_claim(record: EidRecord) -> None:
