@@ -16,13 +16,15 @@ from lisp_sdn.address import EidPrefix, SourceDestPrefix
 from lisp_sdn.model import Answer, Mapping, Requester
 from lisp_sdn.policy.conditions import Conditions, Latched, latch
 from lisp_sdn.policy.index import SiteIndex, bits
-from lisp_sdn.policy.match import source_address
 from lisp_sdn.policy.rlocset import Outcome, act
 from lisp_sdn.policy.sites import Sites, lpm
 from lisp_sdn.policy_settings import SitePolicy
 
 MAX_VIEWS = 10_000
 """Mappings whose answers are kept; the oldest goes first."""
+
+MAX_PLACES = 65_536
+"""ITR-RLOCs that are remembered per site."""
 
 MAX_ANSWERS = 4096
 """Classes of requesters, and per class scopes of source EIDs, kept for one mapping."""
@@ -50,16 +52,47 @@ class _Class:
     without_source: Answer
     relevant: int = 0
     decisions: dict[tuple[int | None, tuple[str, ...]], _Decision] = field(default_factory=dict)
+    by_rules: dict[int, _Decision] = field(default_factory=dict)
     scopes: pytricia.PyTricia | None = None
 
 
 @dataclass(slots=True)
+class _Site:
+    """The policy of a site with what the conditions and the lookups make of it.
+
+    holding: the rules whose health and load conditions hold. places: packed ITR-RLOC -> the rules
+    whose conditions on it hold.
+    """
+
+    index: SiteIndex
+    holding: int
+    places: dict[bytes, int] = field(default_factory=dict)
+
+    def place(self, requester: Requester, sites: Sites) -> int:
+        """`SiteIndex.place`, remembered per ITR-RLOC."""
+        if requester.xtr is not None or not requester.itr_rlocs:
+            return self.index.place(requester, sites)
+        rules = 0
+        for rloc in requester.itr_rlocs:
+            key = rloc.packed
+            known = self.places.get(key)
+            if known is None:
+                if len(self.places) >= MAX_PLACES:
+                    self.places.clear()
+                known = self.index.rloc(rloc) & self.index.site(sites.of_rloc(rloc))
+                self.places[key] = known
+            rules |= known
+        return rules
+
+
+@dataclass(slots=True)
 class _View:
-    """What is known about one mapping."""
+    """What is known about one mapping. site: None when no policy is for it."""
 
     mapping: Mapping
-    index: SiteIndex | None
+    site: _Site | None
     destination: int
+    network: type
     classes: dict[int, _Class] = field(default_factory=dict)
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     parts: dict[EidPrefix, Mapping] = field(default_factory=dict)
@@ -88,7 +121,7 @@ class PolicyEngine:
         self._conditions = conditions or Conditions()
         self._latched: Latched = frozenset()
         self._indexes: dict[str, SiteIndex] = {}
-        self._holding: dict[str, int] = {}
+        self._by_site: dict[str, _Site] = {}
         self._views: dict[int, _View] = {}
         self._period: _Period | None = None
         self.set_policies(policies)
@@ -121,7 +154,7 @@ class PolicyEngine:
 
     def holding(self, site: str) -> int:
         """The rules of a site whose health and load conditions hold."""
-        return self._holding[site]
+        return self._by_site[site].holding
 
     def set_policies(self, policies: Iterable[SitePolicy]) -> bool:
         """Put other policies in force; True when one differs. Unchanged sites cost nothing."""
@@ -170,8 +203,8 @@ class PolicyEngine:
     def _forget(self) -> None:
         self._views.clear()
         self._period = None
-        self._holding = {
-            site: index.holding(self._conditions, self._latched)
+        self._by_site = {
+            site: _Site(index, index.holding(self._conditions, self._latched))
             for site, index in self._indexes.items()
         }
 
@@ -179,24 +212,31 @@ class PolicyEngine:
 
     def evaluate(self, mapping: Mapping, requester: Requester, now: float) -> Answer:
         """The answer that this requester gets for a registered mapping. now: epoch seconds."""
-        view = self._view(mapping, now)
-        index = view.index
-        if index is None:
+        period = self._period
+        if period is None or not period.start <= now < period.end:
+            self._at(now)
+        # The view holds the mapping, so its id is not given to another one meanwhile.
+        view = self._views.get(id(mapping)) or self._add_view(mapping)
+        site = view.site
+        if site is None:
             return view.classes[0].without_source
-        candidates = view.destination & index.identity(requester, self._sites)
+        candidates = (
+            view.destination & site.index.asking(requester) & site.place(requester, self._sites)
+        )
         group = view.classes.get(candidates)
         if group is None:
-            group = self._classify(view, index, candidates)
-        if not group.relevant:
+            group = self._classify(view, site, candidates)
+        source = requester.source_eid
+        if not group.relevant or source is None:
             return group.without_source
-        source = source_address(mapping.eid, requester)
-        if source is None:
+        network = source.network
+        if source.iid != mapping.eid.iid or type(network) is not view.network:
             return group.without_source
         if group.scopes is not None:
-            known: Answer | None = group.scopes.get(source)
+            known: Answer | None = group.scopes.get(network.network_address.packed)
             if known is not None:
                 return known
-        return self._scoped(view, index, group, int(source))
+        return self._scoped(view, site, group, int(network.network_address))
 
     def narrow(self, mapping: Mapping, asked: EidPrefix) -> Mapping:
         """The part of a mapping around `asked` that the same rules are for.
@@ -244,34 +284,29 @@ class PolicyEngine:
             self._views.clear()
         return period
 
-    def _view(self, mapping: Mapping, now: float) -> _View:
-        period = self._period
-        if period is None or not period.start <= now < period.end:
-            self._at(now)
-        view = self._views.get(id(mapping))
-        # The view holds the mapping, so its id is not given to another one meanwhile.
-        return view if view is not None else self._add_view(mapping)
-
     def _add_view(self, mapping: Mapping) -> _View:
-        site = self._sites.owner(mapping.eid)
-        index = self._indexes.get(site) if site else None
-        if index is None:
+        owner = self._sites.owner(mapping.eid)
+        site = self._by_site.get(owner) if owner else None
+        kind = type(mapping.eid.network)
+        if site is None:
             default = _Class(0, {}, Answer(mapping))
-            view = _View(mapping, None, 0, classes={0: default})
+            view = _View(mapping, None, 0, kind, classes={0: default})
         else:
-            view = _View(mapping, index, index.destination(mapping.eid))
+            view = _View(mapping, site, site.index.destination(mapping.eid), kind)
         if len(self._views) >= MAX_VIEWS:
             for key in list(islice(self._views, MAX_VIEWS // 10)):
                 del self._views[key]
         self._views[id(mapping)] = view
         return view
 
-    def _classify(self, view: _View, index: SiteIndex, candidates: int) -> _Class:
-        site = index.policy.site
+    def _classify(self, view: _View, site: _Site, candidates: int) -> _Class:
+        index = site.index
+        name = index.policy.site
         period = self._period
         assert period is not None, "evaluate starts a period"
-        active = candidates & period.open[site] & self._holding[site]
-        changes = {i: at for i, at in period.changes[site].items() if candidates >> i & 1}
+        active = candidates & period.open[name] & site.holding
+        moments = period.changes[name]
+        changes = {i: moments[i] for i in bits(candidates & index.timed) if i in moments}
         group = _Class(active, changes, Answer(view.mapping))
         common = self._decide(view, index, group, index.any_source)
         group.without_source = common.answer
@@ -285,10 +320,14 @@ class PolicyEngine:
 
     def _decide(self, view: _View, index: SiteIndex, group: _Class, matching: int) -> _Decision:
         """The first of the matching rules that leaves a usable RLOC, or the registered set."""
+        matching &= group.candidates
+        known = group.by_rules.get(matching)
+        if known is not None:
+            return known
         winner: int | None = None
         answer = view.mapping
         warnings: tuple[str, ...] = ()
-        for i in bits(group.candidates & matching):
+        for i in bits(matching):
             outcome = self._outcome(view, index, i)
             warnings += outcome.warnings
             if outcome.mapping is not None:
@@ -306,6 +345,7 @@ class PolicyEngine:
                 valid_until=min(moments, default=None),
             )
             known = group.decisions[key] = _Decision(decided, last)
+        group.by_rules[matching] = known
         return known
 
     def _outcome(self, view: _View, index: SiteIndex, rule: int) -> Outcome:
@@ -321,20 +361,21 @@ class PolicyEngine:
             )
         return known
 
-    def _scoped(self, view: _View, index: SiteIndex, group: _Class, source: int) -> Answer:
+    def _scoped(self, view: _View, site: _Site, group: _Class, source: int) -> Answer:
         """The answer for a source EID, with the widest scope that gets the same."""
         eid = view.mapping.eid
-        sources = index.sources[eid.version]
+        sources = site.index.sources[eid.version]
 
         def verdict(rules: int) -> _Decision:
-            return self._decide(view, index, group, rules)
+            return self._decide(view, site.index, group, rules)
 
         answer = verdict(sources.rules(source, sources.bits)).answer
         start, length = sources.widest(source, verdict, group.relevant)
+        network = view.network((start, length))
         if length:
-            network = type(eid.network)((start, length))
             answer = replace(answer, scope=SourceDestPrefix(EidPrefix(eid.iid, network), eid))
         if group.scopes is None or len(group.scopes) >= MAX_ANSWERS:
             group.scopes = lpm(eid.version)
-        group.scopes.insert(type(eid.network)((start, length)), answer)
+            group.by_rules.clear()
+        group.scopes.insert(network, answer)
         return answer

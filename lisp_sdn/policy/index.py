@@ -48,7 +48,7 @@ class SiteIndex:
         ]
         self.any_source = _without(self.rules, "source_eids")
         self.sources = {version: _source_tree(self.rules, version) for version in (4, 6)}
-        self.timed = tuple(i for i, rule in enumerate(self.rules) if rule.match.time)
+        self.timed = self.every & ~_without(self.rules, "time")
         self._conditional = tuple(
             i for i, rule in enumerate(self.rules) if _asks_network(rule.match)
         )
@@ -64,10 +64,10 @@ class SiteIndex:
             rules = rules if found is None else found
         return rules & (self._iids.get(eid.iid, 0) | self._any_iid)
 
-    def identity(self, requester: Requester, sites: Sites) -> int:
-        """The rules whose conditions on the requester hold, the source EID apart."""
+    def asking(self, requester: Requester) -> int:
+        """The rules whose conditions on xTR-ID, authentication and p-bit hold."""
         flags = self._flags[requester.authenticated << 1 | requester.pitr]
-        return flags & self.xtr_id(requester.xtr_id) & self.place(requester, sites)
+        return flags & (self._xtr_ids.get(requester.xtr_id, 0) | self._any_xtr_id)
 
     def place(self, requester: Requester, sites: Sites) -> int:
         """The rules whose conditions on ITR-RLOC and site hold, both for the same ITR-RLOC."""
@@ -113,14 +113,14 @@ class SiteIndex:
     def open(self, now: float) -> int:
         """The rules with an open time window, or without one."""
         rules = self.every
-        for i in self.timed:
+        for i in bits(self.timed):
             if not is_open(self.rules[i].match.time, now):
                 rules &= ~(1 << i)
         return rules
 
     def changes(self, now: float) -> dict[int, float]:
         """Rule -> the next time at which its windows open or close."""
-        moments = {i: next_change(self.rules[i].match.time, now) for i in self.timed}
+        moments = {i: next_change(self.rules[i].match.time, now) for i in bits(self.timed)}
         return {i: moment for i, moment in moments.items() if moment is not None}
 
     def block_inside(self, eid: EidPrefix, asked: EidPrefix) -> EidPrefix:

@@ -15,13 +15,17 @@ Block = tuple[int, int]
 
 @dataclass(slots=True)
 class _Node:
-    """value, length: the prefix. rules: of it and all that cover it. below: of those inside."""
+    """value, length: the prefix. rules: of it and all that cover it. below: of those inside.
+
+    full: both halves are taken by prefixes inside.
+    """
 
     value: int
     length: int
     own: int = 0
     rules: int = 0
     below: int = 0
+    full: bool = False
     children: list[_Node | None] = field(default_factory=lambda: [None, None])
 
 
@@ -53,6 +57,7 @@ class MaskTree:
     def _settle(self, node: _Node, inherited: int) -> None:
         # As deep as the longest chain of nested prefixes: at most 129.
         node.rules = inherited | node.own
+        node.full = all(child and child.length == node.length + 1 for child in node.children)
         for child in node.children:
             if child:
                 self._settle(child, node.rules)
@@ -131,13 +136,12 @@ class MaskTree:
     ) -> bool:
         if not node.below & relevant:
             return verdict(node.rules) is wanted
-        # Both halves taken by children: the node's own verdict shows nowhere.
-        full = all(child and child.length == node.length + 1 for child in node.children)
-        if not full and verdict(node.rules) is not wanted:
+        if not node.full and verdict(node.rules) is not wanted:
             return False
-        return all(
-            self._uniform(child, wanted, verdict, relevant) for child in node.children if child
-        )
+        for child in node.children:
+            if child and not self._uniform(child, wanted, verdict, relevant):
+                return False
+        return True
 
     def samples(self) -> Iterator[tuple[int, Block]]:
         """One address for every different combination of covering prefixes that exists.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from lisp_sdn.address import AnyAddress, IPAddress
@@ -39,13 +39,12 @@ def act(
     action = rule.action
     if action.deny:
         return Outcome(_refusal(action, registered))
-    known = {locator.rloc for locator in registered.locators}
-    strangers = () if unregistered else _strangers(action, known)
+    locators = {locator.rloc: locator for locator in registered.locators}
+    strangers = () if unregistered else _strangers(action, locators)
     warnings = tuple(
         f"rule {rule.name}: {part}: {rloc} is not registered for {registered.eid}, left out"
         for part, rloc in strangers
     )
-    locators = {locator.rloc: locator for locator in registered.locators}
     _apply(locators, action, conditions.weights.get((site, rule.name)), add=unregistered)
     if not any(usable(locator, conditions) for locator in locators.values()):
         return _no_way_in(rule, registered, conditions, warnings)
@@ -81,7 +80,7 @@ def _refusal(action: Action, registered: EidMapping) -> EidMapping:
     )
 
 
-def _strangers(action: Action, known: set[AnyAddress]) -> list[tuple[str, IPAddress]]:
+def _strangers(action: Action, known: Container[AnyAddress]) -> list[tuple[str, IPAddress]]:
     return [
         (part, rloc)
         for part, rlocs in action.named()

@@ -54,7 +54,7 @@ def test_the_scope_is_the_widest_with_one_answer(
 
     def answers(network: ipaddress.IPv4Network) -> list[Answer]:
         # Outside of the block no rule names anything; one neighbour stands for all of it.
-        hosts = [address for address in (*SOURCE_BLOCK, SOURCE_BLOCK[0] - 1, SOURCE_BLOCK[-1] + 1)]
+        hosts = (*SOURCE_BLOCK, SOURCE_BLOCK[0] - 1, SOURCE_BLOCK[-1] + 1)
         inside = [address for address in hosts if address in network]
         return [
             by_hand(engine, mapping, replace(requester, source_eid=EidPrefix.host(iid, one)), now)
