@@ -6,9 +6,12 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from labnodes import LispNode
 from labrun import LabError, poll
+
+if TYPE_CHECKING:
+    from labnodes import LispNode
 
 DECODE_AS = ("-d", "udp.port==4341,lisp-data")
 """Older tshark versions do not know that LISP-GPE (RFC 9305) on port 4341 is LISP."""

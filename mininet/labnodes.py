@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from labrun import LabError, Run, in_namespace, poll
+from labrun import LabError, Run, in_namespace, poll  # first: it finds Mininet
 from mininet.node import Node
 
 from lisp_sdn.config import XtrSettings

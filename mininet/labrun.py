@@ -11,11 +11,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import importlib.util
 import os
 import secrets
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -25,6 +27,26 @@ ROOT = Path("/run/lispnet")
 CLONE_NEWNET = 0x40000000
 
 T = TypeVar("T")
+
+
+def _find_mininet() -> bool:
+    """Make `import mininet` find the real one; False when it is not installed.
+
+    Debian installs it for the system's Python only. This folder is no package; an origin of None
+    means that Python found nothing, or nothing but this folder.
+    """
+    for retry in (False, True):
+        if retry:
+            sys.path.append("/usr/lib/python3/dist-packages")
+        spec = importlib.util.find_spec("mininet")
+        if spec is not None and spec.origin is not None:
+            return True
+        sys.modules.pop("mininet", None)
+    return False
+
+
+HAVE_MININET = _find_mininet()
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -181,9 +203,11 @@ def unavailable() -> str | None:
         "setpriv": "util-linux",
         "ping": "iputils-ping",
     }
-    missing = sorted({package for tool, package in tools.items() if not shutil.which(tool)})
+    missing = {package for tool, package in tools.items() if not shutil.which(tool)}
+    if not HAVE_MININET:
+        missing.add("mininet")
     if missing:
-        return "missing Debian packages: " + " ".join(missing)
+        return "missing Debian packages: " + " ".join(sorted(missing))
     probe = subprocess.run(["mnexec", "-n", "true"], capture_output=True, text=True, check=False)
     if probe.returncode:
         return "the kernel refuses a new network namespace: " + probe.stderr.strip()

@@ -12,7 +12,6 @@ namespace, other bridges or other labs. `LispNet` builds a network from a lisp_s
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import ipaddress
 import signal
 import sys
@@ -22,18 +21,11 @@ from types import FrameType
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-# Debian installs Mininet for the system's Python only, and this folder is no package: an origin of
-# None means that Python found nothing, or nothing but this folder.
-_found = importlib.util.find_spec("mininet")
-if _found is None or _found.origin is None:
-    sys.modules.pop("mininet", None)
-    sys.path.append("/usr/lib/python3/dist-packages")
+from labnodes import ControllerNode, CoreNode, EidHost, LispNode, XtrNode, offloads_off
+from labrun import LabError, Run, poll
+from mininet.net import Mininet
 
-from labnodes import ControllerNode, CoreNode, EidHost, LispNode, XtrNode, offloads_off  # noqa: E402
-from labrun import LabError, Run, poll  # noqa: E402
-from mininet.net import Mininet  # noqa: E402
-
-from lisp_sdn.config import Config, EidPort, XtrSettings  # noqa: E402
+from lisp_sdn.config import Config, EidPort, XtrSettings
 
 __all__ = ["ControllerNode", "CoreNode", "EidHost", "LabError", "LispNet", "XtrNode", "poll"]
 

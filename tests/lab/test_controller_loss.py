@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from typing import Any
 
-from labnodes import Pings
 from labrun import poll
 from two_sites_lab import H2, H2_V6, Flow
 
@@ -23,7 +23,7 @@ def test_kill_and_restart_lose_nothing_and_keep_the_flows(lab: Any) -> None:
     assert lab.cached_flows("left")
     assert groups["left"], "map-cache entries share groups"
 
-    import subprocess
+    from labnodes import Pings
 
     pings = lab.h1.spawn("ping", "-n", "-i", "0.02", "-c", "600", H2, stdout=subprocess.PIPE)
     started = time.time()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import socket
 import statistics
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from capture import Capture
-from labnodes import EidHost, LispNode
 from labrun import in_namespace, poll
 from two_sites_lab import BLUE, H1, H1_V6, H2, H2_V6, LEFT, RED, RIGHT, show
+
+if TYPE_CHECKING:
+    from labnodes import LispNode
 
 TRIALS = 20
 FIRST_REPLY_MS = 50.0
@@ -187,10 +190,8 @@ def test_entries_in_use_stay(lab: Any) -> None:
         lab.net.ctl.kill()
 
 
-def resolve(host: EidHost | LispNode, address: str, wait: float = 3.0) -> str | None:
+def resolve(host: LispNode, address: str, wait: float = 3.0) -> str | None:
     """The MAC that a neighbour answers with; None when it stays silent for `wait` seconds."""
-    import socket
-
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with in_namespace(host.pid), socket.socket(family, socket.SOCK_DGRAM) as sock:
         sock.sendto(b"?", (address, 9))
