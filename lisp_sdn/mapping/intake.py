@@ -7,9 +7,10 @@ is counted against buckets of that address and of all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+from struct import Struct
 
 from lisp_sdn.address import EidPrefix, Endpoint, IPAddress
 from lisp_sdn.config import Config
@@ -31,6 +32,21 @@ REPEAT_WINDOW = 3.0
 
 MAX_PAYLOAD = {4: 576 - 28, 6: 1280 - 48}
 """Octets of UDP payload without knowledge of the path MTU (RFC 9301 section 5), by IP version."""
+
+
+LIMIT_HINTS = {
+    "rate-limited-source": "limits.map_requests_per_source is exceeded",
+    "rate-limited-total": "limits.map_requests_total is exceeded",
+    "rate-limited-eid": "limits.map_replies_per_eid is exceeded",
+}
+"""What the three limits on Map-Requests say to a person."""
+
+_REPEAT = Struct("!IB")
+
+
+def repeat_key(target: bytes, iid: int, prefixlen: int) -> bytes:
+    """The first part of what identifies a repeated question; the packed EID comes behind it."""
+    return target + _REPEAT.pack(iid, prefixlen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +102,30 @@ class Intake:
 
     def limited(self, target: IPAddress, now: float) -> Refused | None:
         """Take a token for one Map-Request answered to `target`."""
+        reason = self.over_rate(target.packed, now)
+        return Refused(reason, LIMIT_HINTS[reason]) if reason else None
+
+    def over_rate(self, target: bytes, now: float) -> str | None:
+        """Take a token for one Map-Request answered to a packed address; the reason if none."""
         if not self._sources.take(target, now):
-            return Refused("rate-limited-source", "limits.map_requests_per_source is exceeded")
+            return "rate-limited-source"
         if not self._total.take(now):
-            return Refused("rate-limited-total", "limits.map_requests_total is exceeded")
+            return "rate-limited-total"
         return None
 
-    def repeated(self, target: IPAddress, eid: object, now: float) -> Refused | None:
+    def repeated(self, target: IPAddress, eid: Hashable, now: float) -> Refused | None:
         """Count one more Map-Reply for `eid` to `target`."""
-        if self._repeats.take((target, eid), now):
+        key: Hashable = (target.packed, eid)
+        if isinstance(eid, EidPrefix):
+            net = eid.network
+            key = repeat_key(target.packed, eid.iid, net.prefixlen) + net.network_address.packed
+        if self.first_few(key, now):
             return None
-        return Refused("rate-limited-eid", f"{eid}: limits.map_replies_per_eid is exceeded")
+        return Refused("rate-limited-eid", f"{eid}: {LIMIT_HINTS['rate-limited-eid']}")
+
+    def first_few(self, key: Hashable, now: float) -> bool:
+        """Count one more Map-Reply; whether it may go. key: `repeat_key` and packed EID."""
+        return self._repeats.take(key, now)
 
     def budget(self, target: IPAddress, received: int) -> int:
         """How many octets the Map-Reply may have. received: octets of the datagram."""
@@ -109,9 +138,7 @@ class Intake:
 
 def usable_rlocs(request: MapRequest) -> list[IPAddress]:
     """The ITR-RLOCs that can be the destination of a unicast packet."""
-    return [
-        rloc for rloc in request.itr_rlocs if isinstance(rloc, IPAddress) and _is_unicast(rloc)
-    ]
+    return [rloc for rloc in request.itr_rlocs if isinstance(rloc, IPAddress) and _is_unicast(rloc)]
 
 
 def _is_unicast(rloc: IPAddress) -> bool:
