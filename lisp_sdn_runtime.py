@@ -48,7 +48,7 @@ class _BeforeRyu:
     """Import hook: prepares when Ryu, and then ryu-manager, is imported; finds nothing itself."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-        if name == "ryu":
+        if name in ("ryu", "lisp_sdn.apps"):
             prepare()
         elif name == "ryu.cmd.manager":
             sys.meta_path.remove(self)

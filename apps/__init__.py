@@ -1,1 +1,215 @@
-"""The edges: the only code that imports ryu, eventlet and webob."""
+"""The edges: the only code that imports ryu, eventlet and webob.
+
+    ryu-manager lisp_sdn.apps
+    ryu-manager --config-file /etc/lisp-sdn/ryu.conf lisp_sdn.apps
+
+ryu-manager loads only a class that is defined in the module it was given, so the application is
+here; what it is made of is in the files beside this one.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import sys
+from typing import Any
+
+import eventlet
+from eventlet import hubs
+from ryu.base import app_manager
+from ryu.controller import ofp_event
+from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
+from ryu.ofproto import ofproto_v1_3
+
+from lisp_sdn.actions import ApplyRules, Event, PacketOut, ReadRules, SendControl
+from lisp_sdn.address import Endpoint
+from lisp_sdn.api.app import Api
+from lisp_sdn.apps import ovsdb, settings
+from lisp_sdn.apps.control import ControlSockets, ListenError
+from lisp_sdn.apps.dispatch import Dispatcher
+from lisp_sdn.apps.durability import Durability
+from lisp_sdn.apps.log import LOGGER
+from lisp_sdn.apps.rest import RestServer
+from lisp_sdn.apps.switch import Switch
+from lisp_sdn.apps.switches import Switches, take_messages
+from lisp_sdn.apps.timers import Timers
+from lisp_sdn.config import Config, XtrSettings
+from lisp_sdn.controller import Controller
+from lisp_sdn.errors import ConfigError, StoreError
+from lisp_sdn.mapping.sqlite_store import SqliteStore
+from lisp_sdn.mapping.store import MemoryStore, Store
+
+STOP_TIMEOUT = 5.0
+"""Seconds in which everything must have ended after SIGTERM."""
+
+
+class Sinks:
+    """Carries out actions by handing each to the edge that can."""
+
+    def __init__(self, control: ControlSockets, switches: Switches) -> None:
+        self._control = control
+        self._switches = switches
+
+    def send_control(self, action: SendControl) -> None:
+        """By UDP."""
+        self._control.send(action)
+
+    def apply_rules(self, action: ApplyRules) -> None:
+        """By OpenFlow."""
+        self._switches.apply_rules(action)
+
+    def packet_out(self, action: PacketOut) -> None:
+        """By OpenFlow."""
+        self._switches.packet_out(action)
+
+    def read_rules(self, action: ReadRules) -> None:
+        """By OpenFlow."""
+        self._switches.read_rules(action)
+
+
+class LispSdnApp(app_manager.RyuApp):
+    """The Ryu application: joins the controller to sockets, switches, timers and HTTP."""
+
+    OFP_VERSIONS = (ofproto_v1_3.OFP_VERSION,)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Reads the configuration and binds every port; nothing is started when one fails."""
+        super().__init__(*args, **kwargs)
+        settings.register()
+        try:
+            self.config = settings.load()
+            self.brain = Controller(
+                self.config, store=_store(self.config), rng=random.SystemRandom()
+            )
+            self.dispatcher = Dispatcher(self.brain)
+            self.switches = Switches(self.brain, self.dispatcher, self._verify)
+            self.control = ControlSockets(self._datagram, self.dispatcher.report)
+            self.dispatcher.sinks = Sinks(self.control, self.switches)
+            self.timers = Timers(self.brain, self.dispatcher)
+            self.durability = Durability(self.brain, self.dispatcher)
+            self.dispatcher.after += [self.timers.rearm, self.durability.look]
+            _check_openflow_port()
+            self.control.listen(self.config.control.listen)
+            api = Api(self.brain.management)
+            self.rest = RestServer(self.config.rest.listen, api.handle, self.dispatcher)
+        except (ConfigError, ListenError, StoreError) as error:
+            # Before any thread is started: said in plain lines, and ryu-manager ends.
+            print(error, file=sys.stderr)
+            raise SystemExit(1) from None
+
+    def start(self) -> Any:
+        """Called by ryu-manager when every application is made."""
+        super().start()
+        take_messages(self.switches.message)
+        stopper = eventlet.spawn(self._wait_for_signal, eventlet.getcurrent())
+        self.dispatcher.event(self.brain.start)
+        self.control.start()
+        self.rest.start()
+        host, port = settings.openflow_endpoint()
+        LOGGER.info("OpenFlow: listening on TCP %s:%d", host, port)
+        LOGGER.info("LISP control: listening on UDP %s", settings.describe(self.control.endpoints))
+        LOGGER.info("REST: listening on http://%s/lisp/v1", self.rest.endpoint)
+        return stopper
+
+    def close(self) -> None:
+        """Called by ryu-manager at its end."""
+        self.timers.stop()
+        self.control.close()
+        self.rest.close()
+        self.switches.close()
+        try:
+            self.durability.close()
+        except StoreError as error:
+            LOGGER.error("store: %s", error)
+        LOGGER.info("stopped")
+
+    # --- events ---
+
+    def _datagram(self, data: bytes, source: Endpoint) -> None:
+        self.dispatcher.event(self.brain.receive, data, source)
+
+    @set_ev_cls(ofp_event.EventOFPStateChange, [MAIN_DISPATCHER, DEAD_DISPATCHER])
+    def _state_changed(self, event: Any) -> None:
+        if event.state == MAIN_DISPATCHER:
+            self.switches.up(event.datapath)
+        elif event.datapath.id is not None:
+            self.switches.down(event.datapath)
+
+    @set_ev_cls(ofp_event.EventOFPPortStatus, MAIN_DISPATCHER)
+    def _port_status(self, event: Any) -> None:
+        message = event.msg
+        gone = message.reason == ofproto_v1_3.OFPPR_DELETE
+        switch = self.switches.port_status(message.datapath, message.desc, gone=gone)
+        if switch is not None and message.reason != ofproto_v1_3.OFPPR_MODIFY:
+            self._verify(switch)
+
+    @set_ev_cls(ofp_event.EventOFPErrorMsg, MAIN_DISPATCHER)
+    def _error(self, event: Any) -> None:
+        message = event.msg
+        self.switches.error(message.datapath, message.type, message.code, message.xid)
+
+    # --- is the switch as it should be? ---
+
+    def _verify(self, switch: Switch) -> None:
+        xtr = next((x for x in self.config.xtrs if x.datapath_id == switch.datapath_id), None)
+        if xtr is not None:
+            eventlet.spawn_n(self._verify_xtr, xtr, switch)
+
+    def _verify_xtr(self, xtr: XtrSettings, switch: Switch) -> None:
+        problems = ovsdb.problems_by_name(xtr, switch.ports)
+        if xtr.ovsdb is None:
+            LOGGER.info(
+                "xtr %s: only the names of its ports were verified, not the options of %s; "
+                "for that set xtrs[].ovsdb",
+                xtr.name,
+                xtr.tunnel_port,
+            )
+        elif not problems:
+            try:
+                problems = ovsdb.problems_by_database(xtr)
+            except ovsdb.OvsdbError as error:
+                problems = [f"the options of {xtr.tunnel_port} are not verified: {error}"]
+        for problem in problems:
+            LOGGER.warning("xtr %s: %s", xtr.name, problem)
+            self.dispatcher.report(Event("xtr.misconfigured", xtr.name, {"problem": problem}))
+
+    # --- the end ---
+
+    def _wait_for_signal(self, main: Any) -> None:
+        """Turn SIGTERM and SIGINT into a clean end of ryu-manager with status 0.
+
+        A signal handler may run in the middle of anything, so it only leaves a note in a pipe.
+        """
+        reader, writer = os.pipe()
+        os.set_blocking(reader, False)
+        os.set_blocking(writer, False)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        hubs.trampoline(reader, read=True)
+        LOGGER.info("stopping")
+        # Should something hang, the end comes all the same.
+        signal.signal(signal.SIGALRM, lambda *_: os._exit(1))
+        signal.setitimer(signal.ITIMER_REAL, STOP_TIMEOUT)
+        hubs.get_hub().schedule_call_global(0, main.throw, SystemExit(0))
+
+
+def _store(config: Config) -> Store:
+    path = config.store.path
+    return MemoryStore() if path is None else SqliteStore(path)
+
+
+def _check_openflow_port() -> None:
+    """Ryu binds this port later, and does not end when it cannot. Raises ListenError."""
+    host, port = settings.openflow_endpoint()
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ListenError(
+                f"OpenFlow: cannot listen on TCP {host}:{port}: {error.strerror}"
+            ) from None

@@ -78,7 +78,25 @@ FIELDS: dict[str, Field] = {
     for entry in ofproto_v1_3.oxm_types
     if isinstance(entry.num, int)
 }
-_BY_NUMBER = {entry.number: entry for entry in FIELDS.values()}
+_OTHER_NAMES = {
+    "nd_target": "ipv6_nd_target",
+    "nd_sll": "ipv6_nd_sll",
+    "nd_tll": "ipv6_nd_tll",
+    "ipv6_label": "ipv6_flabel",
+}
+"""Fields that exist as NXM and as OXM; the others of these end in "_nxm" in Ryu's table."""
+
+
+def _name_of(entry: Field) -> str:
+    """The name that we use. Open vSwitch reports some fields of its own actions as NXM."""
+    return _OTHER_NAMES.get(entry.name, entry.name.removesuffix("_nxm"))
+
+
+_BY_NUMBER = {
+    entry.number: Field(FIELDS[_name_of(entry)].name, entry.number, entry.width, entry.kind)
+    for entry in FIELDS.values()
+    if _name_of(entry) in FIELDS
+}
 _HEADERS = {name: (entry.header, entry.masked_header) for name, entry in FIELDS.items()}
 _ORDER = {name: entry.order for name, entry in FIELDS.items()}
 

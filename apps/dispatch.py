@@ -1,0 +1,116 @@
+"""Events to the brain, its actions to the world, in order.
+
+One event is handled from beginning to end without letting another green thread run: nothing here
+waits. So actions of two events never mix, and no core needs a lock.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from lisp_sdn.actions import (
+    Action,
+    ApplyRules,
+    Dropped,
+    Event,
+    PacketOut,
+    ReadRules,
+    SendControl,
+)
+from lisp_sdn.apps.log import LOGGER, LimitedLog
+
+
+class Sinks(Protocol):
+    """What carries actions out. None of these may wait; what cannot be done is reported."""
+
+    def send_control(self, action: SendControl) -> None:
+        """Send a datagram."""
+
+    def apply_rules(self, action: ApplyRules) -> None:
+        """Send modifications to a switch."""
+
+    def packet_out(self, action: PacketOut) -> None:
+        """Send a frame through a switch."""
+
+    def read_rules(self, action: ReadRules) -> None:
+        """Ask a switch what it holds."""
+
+
+class Settles(Protocol):
+    """The part of the controller that takes what the edges have to report."""
+
+    def settle(self, actions: Iterable[Action], now: float) -> list[Action]:
+        """Count and keep drops and events; what is left is for the edges."""
+
+
+class Dispatcher:
+    """Hands events to the brain and carries out what it returns.
+
+    sinks: set before the first event; they report here in their turn. after: called when an
+    event is done, to look at timers and at the store.
+    """
+
+    sinks: Sinks
+
+    def __init__(self, brain: Settles, *, clock: Callable[[], float] = time.time) -> None:
+        self._brain = brain
+        self._log = LimitedLog()
+        self.clock = clock
+        self.after: list[Callable[[], None]] = []
+
+    def event(self, handler: Callable[..., list[Action]], *arguments: Any) -> None:
+        """Call a method of the brain with the arguments and `now`; carry out its actions.
+
+        An exception is a bug of ours: it is logged with its traceback and counted, and the
+        controller goes on with the next event.
+        """
+        now = self.clock()
+        try:
+            actions = handler(*arguments, now)
+        except Exception as error:
+            self._bug(f"{getattr(handler, '__name__', handler)}: {error!r}")
+        else:
+            self.perform(actions, now)
+        self.done()
+
+    def done(self) -> None:
+        """An event was handled, here or by somebody who carried the actions out with `perform`."""
+        for look in self.after:
+            look()
+
+    def report(self, *actions: Dropped | Event) -> None:
+        """Count, keep and log something that the edges themselves saw."""
+        now = self.clock()
+        self.perform(self._brain.settle(actions, now), now)
+
+    def perform(self, actions: Iterable[Action], now: float) -> None:
+        """Carry out actions in order; one that fails does not keep back the others."""
+        for action in actions:
+            try:
+                self._perform(action, now)
+            except Exception as error:
+                self._bug(f"{type(action).__name__}: {error!r}")
+
+    def _perform(self, action: Action, now: float) -> None:
+        match action:
+            case ApplyRules():
+                self.sinks.apply_rules(action)
+            case PacketOut():
+                self.sinks.packet_out(action)
+            case SendControl():
+                self.sinks.send_control(action)
+            case ReadRules():
+                self.sinks.read_rules(action)
+            case Dropped():
+                self._log.dropped(action, now)
+            case Event():
+                self._log.event(action, now)
+            case _:
+                raise TypeError(f"{action!r} is not for the edges")
+
+    def _bug(self, detail: str) -> None:
+        LOGGER.exception("internal error in %s", detail)
+        # settle only counts it; if even that fails, the traceback above must do.
+        self._brain.settle([Dropped("controller", "internal_error", detail)], self.clock())

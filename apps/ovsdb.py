@@ -1,0 +1,158 @@
+"""Is the switch set up for LISP? Asked of its database (RFC 7047) when we know where it is."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+from typing import Any
+
+import eventlet
+from eventlet.green import socket
+
+from lisp_sdn.actions import PortInfo
+from lisp_sdn.config import XtrSettings
+
+TIMEOUT = 5.0
+"""Seconds for connecting and the answer together."""
+
+MAX_ANSWER = 16 << 20
+
+TUNNEL_TYPE = "vxlan"
+TUNNEL_OPTIONS = {
+    "exts": "gpe",
+    "dst_port": "4341",
+    "key": "flow",
+    "remote_ip": "flow",
+    "local_ip": "flow",
+    "packet_type": "legacy_l3",
+}
+"""What makes a VXLAN port of Open vSwitch speak LISP-GPE (RFC 9305)."""
+
+
+class OvsdbError(Exception):
+    """The database cannot be asked; the text is one line for the operator."""
+
+
+def problems_by_name(xtr: XtrSettings, ports: tuple[PortInfo, ...]) -> list[str]:
+    """What the port names alone show: ports that are configured and not there."""
+    names = {port.name for port in ports}
+    found = []
+    if xtr.tunnel_port not in names:
+        found.append(f"there is no tunnel port {xtr.tunnel_port}: {repair(xtr)}")
+    found += [
+        f"there is no EID-facing port {port.name}"
+        for port in xtr.eid_ports
+        if port.name not in names
+    ]
+    return found
+
+
+def problems_by_database(xtr: XtrSettings) -> list[str]:
+    """What the database shows of the tunnel port and its bridge. Raises OvsdbError."""
+    if xtr.ovsdb is None:
+        return []
+    interfaces, bridges = query(
+        xtr.ovsdb,
+        _select("Interface", "name", xtr.tunnel_port, ["type", "options", "error", "ofport"]),
+        _select("Bridge", "datapath_id", f"{xtr.datapath_id:016x}", ["name", "fail_mode"]),
+    )
+    return interface_problems(xtr, interfaces) + bridge_problems(bridges)
+
+
+def interface_problems(xtr: XtrSettings, rows: list[dict[str, Any]]) -> list[str]:
+    """What is wrong with the tunnel port. rows: of table Interface with its name."""
+    port = xtr.tunnel_port
+    if not rows:
+        return [f"there is no tunnel port {port}: {repair(xtr)}"]
+    row = rows[0]
+    found = []
+    if row["type"] != TUNNEL_TYPE:
+        found.append(f"port {port}: type is {row['type'] or 'empty'}, expected {TUNNEL_TYPE}")
+    options = dict(row["options"][1])
+    for name, expected in TUNNEL_OPTIONS.items():
+        value = options.get(name)
+        if value is None:
+            found.append(f"port {port}: options:{name} is missing, expected {expected}")
+        elif value != expected:
+            found.append(f"port {port}: options:{name} is {value}, expected {expected}")
+    if found:
+        found[-1] += f"; {repair(xtr)}"
+    elif isinstance(row["error"], str) and row["error"]:
+        found.append(f"port {port}: Open vSwitch says: {row['error']}")
+    return found
+
+
+def bridge_problems(rows: list[dict[str, Any]]) -> list[str]:
+    """What is wrong with the overlay bridge. rows: of table Bridge with its datapath id."""
+    return [
+        f"bridge {row['name']}: fail_mode is {row['fail_mode'] or 'standalone'}, expected secure: "
+        "without a controller it would forward as a learning switch; "
+        f"ovs-vsctl set-fail-mode {row['name']} secure"
+        for row in rows
+        if row["fail_mode"] != "secure"
+    ]
+
+
+def repair(xtr: XtrSettings) -> str:
+    """The command that sets the port up as it should be."""
+    options = " ".join(f"options:{name}={value}" for name, value in TUNNEL_OPTIONS.items())
+    return f"ovs-vsctl set interface {xtr.tunnel_port} type={TUNNEL_TYPE} {options}"
+
+
+def _select(table: str, column: str, value: str, columns: list[str]) -> dict[str, Any]:
+    return {"op": "select", "table": table, "where": [[column, "==", value]], "columns": columns}
+
+
+def query(target: str, *operations: dict[str, Any]) -> list[list[dict[str, Any]]]:
+    """The rows of each operation. target: "tcp:ADDR:PORT" or "unix:PATH". Raises OvsdbError."""
+    try:
+        with eventlet.Timeout(TIMEOUT), _connect(target) as connection:
+            request = {"method": "transact", "params": ["Open_vSwitch", *operations], "id": 0}
+            connection.sendall(json.dumps(request).encode())
+            results = _answer(connection)
+        return [result["rows"] for result in results[: len(operations)]]
+    except eventlet.Timeout:
+        raise OvsdbError(f"{target}: no answer in {TIMEOUT:.0f} s") from None
+    except OSError as error:
+        # eventlet gives the name of the error where the system gives a sentence.
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise OvsdbError(f"{target}: {reason}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise OvsdbError(f"{target}: not what a database of Open vSwitch says: {error!r}") from None
+
+
+def _connect(target: str) -> Any:
+    kind, _, rest = target.partition(":")
+    if kind == "unix":
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(rest)
+        return connection
+    host, _, port = rest.rpartition(":")
+    address = ipaddress.ip_address(host.strip("[]"))
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    connection = socket.socket(family)
+    connection.connect((str(address), int(port)))
+    return connection
+
+
+def _answer(connection: Any) -> list[dict[str, Any]]:
+    """The result of the request with id 0; messages of the server's own are passed over."""
+    decoder = json.JSONDecoder()
+    text = ""
+    while len(text) < MAX_ANSWER:
+        received = connection.recv(65536)
+        if not received:
+            raise ValueError("the connection ended")
+        text += received.decode("utf-8", "replace")
+        while text:
+            try:
+                document, end = decoder.raw_decode(text)
+            except ValueError:
+                break
+            text = text[end:].lstrip()
+            if document.get("id") == 0 and "result" in document:
+                if document.get("error"):
+                    raise ValueError(str(document["error"]))
+                return list(document["result"])
+    raise ValueError("the answer is too long")

@@ -1,0 +1,134 @@
+"""The REST interface over HTTP: every request goes to `lisp_sdn.api`, which knows the paths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import eventlet
+import eventlet.wsgi
+import webob
+import webob.exc
+
+from lisp_sdn.actions import Action
+from lisp_sdn.address import Endpoint
+from lisp_sdn.api.http import Problem, Request, Response
+from lisp_sdn.apps.control import ListenError
+from lisp_sdn.apps.dispatch import Dispatcher
+from lisp_sdn.apps.log import LOGGER
+
+MAX_BODY = 64 << 20
+"""Octets of a request's body."""
+
+MAX_CONNECTIONS = 256
+
+IDLE_TIMEOUT = 75
+"""Seconds until a connection without requests is closed."""
+
+Handler = Callable[[Request, float], tuple[Response, list[Action]]]
+
+
+class RestServer:
+    """Serves `handle` on one endpoint. Raises ListenError."""
+
+    def __init__(self, endpoint: Endpoint, handle: Handler, dispatcher: Dispatcher) -> None:
+        self._handle = handle
+        self._dispatcher = dispatcher
+        family = eventlet.green.socket.AF_INET
+        if endpoint.address.version == 6:
+            family = eventlet.green.socket.AF_INET6
+        try:
+            # Not reuse_port, which eventlet would set: a second controller must notice the first.
+            self._socket = eventlet.listen(
+                (str(endpoint.address), endpoint.port), family=family, reuse_port=False
+            )
+        except OSError as error:
+            raise ListenError(f"REST: cannot listen on TCP {endpoint}: {error.strerror}") from None
+        self.endpoint = Endpoint(endpoint.address, self._socket.getsockname()[1])
+
+    def start(self) -> None:
+        """Begin to answer."""
+        eventlet.spawn(self._serve)
+
+    def close(self) -> None:
+        """Give the port back; requests under way are answered."""
+        self._socket.close()
+
+    def _serve(self) -> None:
+        eventlet.wsgi.server(
+            self._socket,
+            self.application,
+            log=_Quiet(),
+            log_output=False,
+            max_size=MAX_CONNECTIONS,
+            socket_timeout=IDLE_TIMEOUT,
+            debug=False,
+        )
+
+    def application(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        """The WSGI application (PEP 3333)."""
+        response = self._answer(webob.Request(environ))
+        reply = webob.Response(body=response.body, status=response.status)
+        # The answer's own headers only, and the length: webob would add a content type.
+        reply.headers.clear()
+        reply.headers.update(response.headers)
+        if response.status not in (204, 304):
+            reply.headers["Content-Length"] = str(len(response.body))
+        answer: Iterable[bytes] = reply(environ, start_response)
+        return answer
+
+    def _answer(self, incoming: webob.Request) -> Response:
+        try:
+            request = _request(incoming)
+        except Problem as problem:
+            return problem.response()
+        try:
+            now = self._dispatcher.clock()
+            response, actions = self._handle(request, now)
+        except Exception as error:
+            LOGGER.exception("internal error in %s %s", request.method, request.path)
+            detail = f"{type(error).__name__}; the controller's log has more"
+            return Problem("internal", detail).response()
+        self._dispatcher.perform(actions, now)
+        self._dispatcher.done()
+        return response
+
+
+def _request(incoming: webob.Request) -> Request:
+    """An HTTP request as a value. Raises Problem."""
+    length = incoming.content_length or 0
+    if length > MAX_BODY:
+        raise Problem("too-large", f"{length} octets, at most {MAX_BODY} are taken")
+    try:
+        body = incoming.body_file.read(MAX_BODY + 1) if _has_body(incoming) else b""
+        # GET is webob's name for the query, whatever the method.
+        query = dict(incoming.GET.items())
+        path = incoming.path_info
+    except (UnicodeDecodeError, OSError) as error:
+        raise Problem("bad-query", f"the request cannot be read: {error}") from None
+    if len(body) > MAX_BODY:
+        raise Problem("too-large", f"at most {MAX_BODY} octets are taken")
+    return Request(incoming.method, path, query, dict(incoming.headers.items()), body)
+
+
+def _has_body(incoming: webob.Request) -> bool:
+    return bool(incoming.content_length) or "chunked" in incoming.headers.get(
+        "Transfer-Encoding", ""
+    )
+
+
+class _Quiet:
+    """Takes eventlet's request log; requests that change something are in the event stream."""
+
+    def write(self, message: str) -> None:
+        LOGGER.debug("rest: %s", message.rstrip())
+
+    def info(self, message: str, *arguments: object) -> None:
+        LOGGER.debug("rest: " + message, *arguments)
+
+    debug = info
+
+    def error(self, message: str, *arguments: object) -> None:
+        LOGGER.warning("rest: " + message, *arguments)

@@ -1,0 +1,230 @@
+"""One OpenFlow connection: what goes out, what was refused, what is being read back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import eventlet
+from ryu.ofproto import ofproto_v1_3
+
+from lisp_sdn.actions import PacketOut, PortInfo
+from lisp_sdn.apps import openflow, readback
+from lisp_sdn.apps.log import LOGGER
+from lisp_sdn.rules import FlowRule, GroupRule, MeterRule, RuleChange, Ruleset
+
+MAX_UNSENT = 64 << 20
+"""Octets that may wait for a switch; one that falls further behind is disconnected, and gets
+the rules that it should hold when it comes back."""
+
+REMEMBERED = 4096
+"""Changes remembered by transaction id, so that a refusal can name the rule."""
+
+READ_TIMEOUT = 30.0
+"""Seconds in which a switch must have told what it holds."""
+
+RESYNC_FIRST, RESYNC_LONGEST = 1.0, 60.0
+"""Seconds from a refused change to reading back and correcting; doubled each time."""
+
+_MAX_XID = 0xFFFFFFFF
+
+
+class Switch:
+    """A switch behind its connection. Nothing here waits.
+
+    drop: called with reason, detail and source for what is refused or lost.
+    on_read: called with what the switch holds, after `read`.
+    """
+
+    def __init__(self, datapath: Any, drop: Callable[[str, str, str], None]) -> None:
+        self.datapath = datapath
+        self.datapath_id: int = datapath.id
+        self.on_read: Callable[[Ruleset], None] = lambda rules: None
+        self._drop = drop
+        self._xid = 0
+        self._unsent = bytearray()
+        self._sending = False
+        self._open = True
+        self._sent: list[tuple[int, RuleChange] | None] = [None] * REMEMBERED
+        self._reading: _Reading | None = None
+        self._resync: Any = None
+        self._resync_delay = RESYNC_FIRST
+
+    @property
+    def name(self) -> str:
+        """The datapath id in its usual form."""
+        return f"{self.datapath_id:016x}"
+
+    @property
+    def ports(self) -> tuple[PortInfo, ...]:
+        """Its ports, as Ryu keeps them up to date, by number."""
+        ports = self.datapath.ports
+        return tuple(readback.port_info(ports[number]) for number in sorted(ports))
+
+    def closed(self) -> None:
+        """The connection is gone: nothing more is sent or awaited."""
+        self._open = False
+        self._unsent.clear()
+        for timer in (self._resync, self._reading.timer if self._reading else None):
+            if timer is not None:
+                timer.cancel()
+        self._reading = self._resync = None
+
+    # --- out ---
+
+    def apply(self, changes: Sequence[RuleChange], *, barrier: bool = False) -> None:
+        """Send modifications in order. Raises FieldError for a rule that OpenFlow cannot say."""
+        parts = []
+        for change in changes:
+            xid = self._next_xid()
+            parts.append(openflow.encode_change(change, xid))
+            self._sent[xid % REMEMBERED] = (xid, change)
+        if barrier:
+            parts.append(openflow.encode_barrier(self._next_xid()))
+        self._write(b"".join(parts))
+
+    def packet_out(self, action: PacketOut) -> None:
+        """Send a frame. Raises FieldError."""
+        self._write(openflow.encode_packet_out(action, self._next_xid()))
+
+    def _next_xid(self) -> int:
+        self._xid = self._xid % _MAX_XID + 1
+        return self._xid
+
+    def _write(self, data: bytes) -> None:
+        if not self._open:
+            return
+        if len(self._unsent) + len(data) > MAX_UNSENT:
+            self._drop("switch_too_slow", f"{len(self._unsent)} octets unsent", self.name)
+            self._disconnect()
+            return
+        self._unsent += data
+        if not self._sending:
+            self._sending = True
+            eventlet.spawn_n(self._send)
+
+    def _send(self) -> None:
+        """Give everything unsent to Ryu, which may wait, in a green thread of its own."""
+        try:
+            while self._unsent and self._open:
+                data, self._unsent = self._unsent, bytearray()
+                if not self.datapath.send(bytes(data)):
+                    return
+        finally:
+            self._sending = False
+
+    def _disconnect(self) -> None:
+        self._open = False
+        self._unsent.clear()
+        # Ryu's receiving thread then sees the end and tells us.
+        eventlet.spawn_n(self.datapath.close)
+
+    # --- refusals ---
+
+    def refused(self, kind: int, code: int, xid: int) -> None:
+        """OFPT_ERROR: count it by its name, say what was refused, and correct the difference."""
+        reason = _error_name(kind, code)
+        if self._reading is not None and self._reading.refuse(xid):
+            self._drop(reason, "a part of what it holds cannot be read", self.name)
+            self._finish_reading()
+            return
+        known = self._sent[xid % REMEMBERED]
+        if known is None or known[0] != xid:
+            self._drop(reason, f"transaction {xid}", self.name)
+            return
+        self._drop(reason, f"{known[1].verb} {describe(known[1].rule)}", self.name)
+        if self._resync is None:
+            self._resync = eventlet.spawn_after(self._resync_delay, self._correct)
+            self._resync_delay = min(2 * self._resync_delay, RESYNC_LONGEST)
+
+    def _correct(self) -> None:
+        self._resync = None
+        self.read()
+
+    # --- reading back ---
+
+    def read(self) -> None:
+        """Ask for flows, groups and meters; a read that is under way is forgotten."""
+        if not self._open:
+            return
+        if self._reading is not None:
+            self._reading.timer.cancel()
+        flows, groups, meters = self._next_xid(), self._next_xid(), self._next_xid()
+        timer = eventlet.spawn_after(READ_TIMEOUT, self._read_timed_out)
+        self._reading = _Reading(flows, groups, meters, timer)
+        self._write(
+            openflow.encode_read_flows(flows)
+            + openflow.encode_read_groups(groups)
+            + openflow.encode_read_meters(meters)
+        )
+
+    def multipart(self, xid: int, data: bytes) -> None:
+        """A part of an answer. Raises DecodeError, after which the read will time out."""
+        if self._reading is not None:
+            self._reading.part(xid, data)
+            self._finish_reading()
+
+    def _finish_reading(self) -> None:
+        reading = self._reading
+        if reading is None or reading.awaited:
+            return
+        self._reading = None
+        reading.timer.cancel()
+        if self._resync is None:
+            self._resync_delay = max(RESYNC_FIRST, self._resync_delay / 2)
+        self.on_read(
+            Ruleset(frozenset(reading.flows), frozenset(reading.groups), frozenset(reading.meters))
+        )
+
+    def _read_timed_out(self) -> None:
+        self._reading = None
+        self._drop("read_timeout", f"no answer in {READ_TIMEOUT:.0f} s", self.name)
+        LOGGER.warning("switch %s: disconnecting, it does not say what it holds", self.name)
+        self._disconnect()
+
+
+class _Reading:
+    """What a switch has told so far of what it holds."""
+
+    def __init__(self, flows: int, groups: int, meters: int, timer: Any) -> None:
+        self.timer = timer
+        self.flows: list[FlowRule] = []
+        self.groups: list[GroupRule] = []
+        self.meters: list[MeterRule] = []
+        self.awaited: dict[int, Callable[[bytes], None]] = {
+            flows: lambda body: self.flows.extend(readback.decode_flows(body)),
+            groups: lambda body: self.groups.extend(readback.decode_groups(body)),
+            meters: lambda body: self.meters.extend(readback.decode_meters(body)),
+        }
+
+    def part(self, xid: int, data: bytes) -> None:
+        """Take one reply; foreign ones are ignored. Raises DecodeError."""
+        take = self.awaited.get(xid)
+        if take is None:
+            return
+        _, more, body = readback.split_multipart(data)
+        take(body)
+        if not more:
+            del self.awaited[xid]
+
+    def refuse(self, xid: int) -> bool:
+        """The switch does not answer this request, for instance because it has no meters."""
+        return self.awaited.pop(xid, None) is not None
+
+
+def describe(rule: FlowRule | GroupRule | MeterRule) -> str:
+    """A rule in one line, by what identifies it."""
+    match rule:
+        case FlowRule():
+            fields = ",".join(f"{name}={value}" for name, value in rule.match)
+            return f"flow table={rule.table} priority={rule.priority} {fields}".rstrip()
+        case GroupRule():
+            return f"group {rule.group_id}"
+        case MeterRule():
+            return f"meter {rule.meter_id}"
+
+
+def _error_name(kind: int, code: int) -> str:
+    """For instance "ofpfmfc_table_full"."""
+    name = str(ofproto_v1_3.ofp_error_code_to_str(kind, code))
+    return name.partition("(")[0].lower() if name.startswith("OFP") else f"error_{kind}_{code}"
