@@ -134,12 +134,12 @@ class DecTtl:
 class Multipath:
     """Hash the packet into a register (NXAST_MULTIPATH): 0..buckets-1 in `register`.
 
-    fields: NX_HASH_FIELDS_*: 1 symmetric L4, 2 symmetric L3L4, 4 symmetric L3L4 with UDP ports.
+    fields: NX_HASH_FIELDS_*: 1 symmetric L4, 2 symmetric L3L4, 3 symmetric L3L4 with UDP ports.
     """
 
     register: str
     buckets: int
-    fields: int = 4
+    fields: int = 3
     basis: int = 0
 
 
@@ -201,7 +201,9 @@ class GroupRule:
 
 @dataclass(frozen=True, slots=True)
 class MeterRule:
-    """One meter: drop above the rate. rate: packets/s. burst: packets. Identity is meter_id."""
+    """One meter: drop above the rate. rate: packets/s. burst: packets, >= 1: Open vSwitch takes 0
+    for "as much as the rate". Identity is meter_id.
+    """
 
     meter_id: int
     rate: int
