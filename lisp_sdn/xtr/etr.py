@@ -5,6 +5,7 @@ Map-Requests for these prefixes are answered by the mapping system.
 
 from __future__ import annotations
 
+from lisp_sdn.address import EidPrefix
 from lisp_sdn.config import Config, XtrSettings
 from lisp_sdn.model import Locator, Mapping
 from lisp_sdn.wire import EidRecord
@@ -29,6 +30,10 @@ class Etr:
         self._out = outbox
         self._timers = timers
 
+    def prefixes(self) -> tuple[EidPrefix, ...]:
+        """The EID-prefixes that it registers."""
+        return tuple(entry.eid for entry in self._config.registered_prefixes(self._settings))
+
     def records(self) -> tuple[EidRecord, ...]:
         """What is registered: every EID-prefix with our RLOCs."""
         locators = tuple(
@@ -36,8 +41,7 @@ class Etr:
             for item in self._settings.rlocs
         )
         return tuple(
-            EidRecord.from_mapping(Mapping(entry.eid).with_locators(locators))
-            for entry in self._config.registered_prefixes(self._settings)
+            EidRecord.from_mapping(Mapping(eid).with_locators(locators)) for eid in self.prefixes()
         )
 
     def register(self, now: float) -> None:

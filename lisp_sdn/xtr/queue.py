@@ -8,7 +8,7 @@ retransmissions a pause of 30 seconds.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from lisp_sdn.address import EidPrefix, IPAddress
@@ -88,15 +88,15 @@ class Resolution:
     """One question to the mapping system until it is answered or given up.
 
     eid: what is asked for. source: the source EID to ask with. entry: the cache entry that is
-    refreshed. attempts: requests sent. paused: given up for PAUSE seconds. nonce: of the newest
-    request; an older one's answer is no longer awaited.
+    refreshed. attempts: requests sent. paused: given up for PAUSE seconds. announced: the switch
+    is told to send few of its packets. nonces: of all requests sent; any may be answered.
     """
 
     purpose: Purpose
     eid: EidPrefix
     source: EidPrefix | None
     entry: CacheKey | None = None
-    nonce: int = 0
+    nonces: list[int] = field(default_factory=list)
     attempts: int = 0
     paused: bool = False
     announced: bool = False
@@ -152,8 +152,7 @@ class Resolutions:
 
     def sent(self, resolution: Resolution, nonce: int, now: float) -> None:
         """Note a Map-Request."""
-        self._by_nonce.pop(resolution.nonce, None)
-        resolution.nonce = nonce
+        resolution.nonces.append(nonce)
         resolution.attempts += 1
         self._by_nonce[nonce] = resolution
         key = (resolution.eid, resolution.source)
@@ -161,6 +160,14 @@ class Resolutions:
         self._last.move_to_end(key)
         while len(self._last) > self._limit:
             self._last.popitem(last=False)
+
+    def expects(self, nonce: int) -> bool:
+        """Whether a Map-Request with this nonce is outstanding."""
+        return nonce in self._by_nonce
+
+    def expects(self, nonce: int) -> bool:
+        """Whether an answer with this nonce is awaited."""
+        return nonce in self._by_nonce
 
     def answered(self, nonce: int) -> Resolution | None:
         """The resolution that this nonce answers; it is over."""
@@ -171,7 +178,9 @@ class Resolutions:
 
     def end(self, resolution: Resolution) -> None:
         """Answered or given up."""
-        self._by_nonce.pop(resolution.nonce, None)
+        for nonce in resolution.nonces:
+            self._by_nonce.pop(nonce, None)
+        resolution.nonces.clear()
         if self._by_name.get(resolution.name) is resolution:
             del self._by_name[resolution.name]
             self._misses -= resolution.purpose is Purpose.MISS

@@ -284,6 +284,18 @@ class Xtr:
 
     # --- control messages --------------------------------------------------------------------
 
+    def expects(self, nonce: int) -> bool:
+        """Whether a Map-Request with this nonce waits for its Map-Reply."""
+        return self._itr.resolutions.expects(nonce)
+
+    def serves(self, eid: EidPrefix) -> bool:
+        """Whether this ETR registers the EID-prefix or one that covers it."""
+        return any(own.covers(eid) for own in self._etr.prefixes())
+
+    def source_rloc(self, version: int) -> IPAddress | None:
+        """Our first RLOC of this family, 4 or 6."""
+        return self._topology.source_rloc(version)
+
     def receive(
         self, message: MapReply | MapRequest, source: Endpoint | None, now: float
     ) -> list[XtrAction]:
@@ -346,6 +358,11 @@ class Xtr:
         """Forget map-cache entries: all, those under `eid`, or the one that an EID uses."""
         self._itr.clear(eid, now)
         return self._finish()
+
+    def forget(self, key: EidPrefix | SourceDestPrefix | None) -> tuple[int, list[XtrAction]]:
+        """Forget the map-cache entry with exactly this key, or all. Returns how many went."""
+        count = self._itr.forget(key)
+        return count, self._finish()
 
     # --- timers ------------------------------------------------------------------------------
 

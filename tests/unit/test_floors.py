@@ -34,10 +34,11 @@ FLOORS = {
     "mapping": 7,
     "xtr": 7,
     "alt": 7,
-    "controller": 8,
-    "api": 9,
-    "cli": 10,
-    "apps": 10,
+    "management": 8,
+    "controller": 9,
+    "api": 10,
+    "cli": 11,
+    "apps": 11,
 }
 """Room -> floor. A room imports from floors below; two rooms of one floor do not know each other.
 

@@ -1,0 +1,336 @@
+"""The composition root: owns the cores and passes messages between them, without I/O.
+
+An event comes in with `now` (seconds since the epoch); every core's actions are settled until
+only those of `lisp_sdn.actions` are left for the edges. Tests and simulations join several
+controllers in memory.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import replace
+from hashlib import blake2b
+from ipaddress import IPv4Address, IPv6Address
+
+from lisp_sdn.actions import (
+    Action,
+    Dropped,
+    Event,
+    FlowRemoved,
+    MappingChanged,
+    PacketIn,
+    PortInfo,
+    SendControl,
+    SwitchConnected,
+)
+from lisp_sdn.address import EidPrefix, Endpoint, IPAddress
+from lisp_sdn.config import Config, SiteSettings
+from lisp_sdn.errors import DecodeError
+from lisp_sdn.ledger import Ledger
+from lisp_sdn.management import Management
+from lisp_sdn.mapping.store import Store
+from lisp_sdn.mapping.system import MapSystem
+from lisp_sdn.model import AnswerPolicy, RegisteredPolicy, Requester
+from lisp_sdn.rules import Ruleset
+from lisp_sdn.wire import (
+    Ecm,
+    EidRecord,
+    MapRegister,
+    MapReply,
+    MapRequest,
+    MessageType,
+    auth,
+    decode,
+)
+from lisp_sdn.xtr.requests import Register, Resolve
+from lisp_sdn.xtr.xtr import Xtr
+
+LISP_CONTROL_PORT = 4342
+
+_UNSPECIFIED: dict[int, IPAddress] = {4: IPv4Address(0), 6: IPv6Address(0)}
+
+AnyAction = Action | Resolve | Register
+
+
+def xtr_id(xtr: Xtr) -> int:
+    """The 128-bit xTR-ID of an xTR of ours: its datapath id, unique by configuration."""
+    return xtr.settings.datapath_id
+
+
+def site_id(site: SiteSettings) -> int:
+    """The 64-bit Site-ID of a site: a digest of its name, so that it survives reordering."""
+    return int.from_bytes(blake2b(site.name.encode(), digest_size=8).digest(), "big")
+
+
+class Controller:
+    """The whole brain.
+
+    store: keeps registrations, nonces and policies. rng: `random.SystemRandom` in production.
+    policy: the ingress policy; None answers every requester with the registered RLOC-set.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        store: Store,
+        rng: random.Random,
+        policy: AnswerPolicy | None = None,
+    ) -> None:
+        self.config = config
+        self.store = store
+        self.ledger = Ledger()
+        self.started: float | None = None
+        self.mapping = MapSystem(config, store=store, policy=policy or RegisteredPolicy(), rng=rng)
+        self.xtrs = {settings.name: Xtr(settings, config, rng) for settings in config.xtrs}
+        self._by_datapath = {xtr.settings.datapath_id: xtr for xtr in self.xtrs.values()}
+        self._by_rloc = {
+            entry.rloc: xtr for xtr in self.xtrs.values() for entry in xtr.settings.rlocs
+        }
+        self._register_nonce = 0
+        self.management = Management(self)
+
+    # --- events ---
+
+    def start(self, now: float) -> list[Action]:
+        """Recover the registrations and register the EID-prefixes of our own xTRs."""
+        self.started = now
+        actions: list[AnyAction] = [*self.mapping.start(now)]
+        for xtr in self.xtrs.values():
+            actions += xtr.rlocs_known(self._by_rloc, now)
+            actions += xtr.start(now)
+        return self._settle(actions, now)
+
+    def receive(self, data: bytes, source: Endpoint, now: float) -> list[Action]:
+        """A datagram on UDP port 4342 (RFC 9301 section 5)."""
+        if data and data[0] >> 4 == MessageType.MAP_REPLY:
+            return self._settle(self._receive_reply(data, source, now), now)
+        return self._settle(self.mapping.receive(data, source, now), now)
+
+    def switch_connected(self, event: SwitchConnected, now: float) -> list[Action]:
+        """A switch finished its handshake."""
+        xtr = self._by_datapath.get(event.datapath_id)
+        if xtr is None:
+            return self._settle([_unknown_switch(event.datapath_id)], now)
+        return self._settle(xtr.connected(event.ports, now), now)
+
+    def switch_disconnected(self, datapath_id: int, now: float) -> list[Action]:
+        """The OpenFlow connection ended; the switch goes on forwarding."""
+        xtr = self._by_datapath.get(datapath_id)
+        return self._settle(xtr.disconnected(now) if xtr else [], now)
+
+    def installed(
+        self, datapath_id: int, ports: tuple[PortInfo, ...], ruleset: Ruleset, now: float
+    ) -> list[Action]:
+        """The answer to `ReadRules`: what the switch holds of ours."""
+        xtr = self._by_datapath.get(datapath_id)
+        return self._settle(xtr.installed(ports, ruleset, now) if xtr else [], now)
+
+    def packet_in(self, event: PacketIn, now: float) -> list[Action]:
+        """A packet that a flow sent to the controller."""
+        xtr = self._by_datapath.get(event.datapath_id)
+        if xtr is None:
+            return self._settle([_unknown_switch(event.datapath_id)], now)
+        return self._settle(xtr.packet_in(event, now), now)
+
+    def flow_removed(self, event: FlowRemoved, now: float) -> list[Action]:
+        """A flow left the switch."""
+        xtr = self._by_datapath.get(event.datapath_id)
+        return self._settle(xtr.flow_removed(event, now) if xtr else [], now)
+
+    def port_changed(self, datapath_id: int, port: PortInfo, now: float) -> list[Action]:
+        """A port came, went, or changed its link state."""
+        xtr = self._by_datapath.get(datapath_id)
+        return self._settle(xtr.port_changed(port, now) if xtr else [], now)
+
+    def durable(self, now: float) -> list[Action]:
+        """The store has flushed: let the Map-Notifies go that waited for it."""
+        return self._settle(self.mapping.durable(self.store.durable_seq, now), now)
+
+    def next_timer(self) -> float | None:
+        """When `handle_timer` must be called, seconds since the epoch; None for never."""
+        timers = [self.mapping.next_timer(), *(xtr.next_timer() for xtr in self.xtrs.values())]
+        return min((timer for timer in timers if timer is not None), default=None)
+
+    def handle_timer(self, now: float) -> list[Action]:
+        """Do what is due."""
+        actions: list[AnyAction] = []
+        if _is_due(self.mapping.next_timer(), now):
+            actions += self.mapping.handle_timer(now)
+        for xtr in self.xtrs.values():
+            if _is_due(xtr.next_timer(), now):
+                actions += xtr.handle_timer(now)
+        return self._settle(actions, now)
+
+    def settle(self, actions: Iterable[AnyAction], now: float) -> list[Action]:
+        """Carry out what one core asks of another; what is left is for the edges."""
+        return self._settle(actions, now)
+
+    def requester(self, xtr: str, source: EidPrefix | None) -> Requester:
+        """As whom an xTR of ours asks for a packet from this source EID."""
+        core = self.xtrs[xtr]
+        return Requester(
+            itr_rlocs=tuple(entry.rloc for entry in core.settings.rlocs),
+            source_eid=source,
+            xtr_id=xtr_id(core),
+            xtr=xtr,
+            authenticated=True,
+        )
+
+    # --- between the cores ---
+
+    def _settle(self, actions: Iterable[AnyAction], now: float) -> list[Action]:
+        settled: list[Action] = []
+        todo: deque[AnyAction] = deque(actions)
+        while todo:
+            action = todo.popleft()
+            match action:
+                case Resolve():
+                    todo.extendleft(reversed(self._resolve(action, now)))
+                case Register():
+                    todo.extendleft(reversed(self._register(action, now)))
+                case MappingChanged():
+                    for xtr in self.xtrs.values():
+                        todo.extend(xtr.mapping_changed(action.eid, now))
+                case SendControl() if action.destination.address in self._by_rloc:
+                    todo.extendleft(reversed(self._deliver(action, now)))
+                case Dropped():
+                    self.ledger.note_dropped(action, now)
+                    settled.append(action)
+                case Event():
+                    self.ledger.note_event(action, now)
+                    settled.append(action)
+                case _:
+                    settled.append(action)
+        return settled
+
+    def _resolve(self, action: Resolve, now: float) -> list[AnyAction]:
+        """Bring a Map-Request of an xTR of ours to its Map-Resolver (RFC 9301 section 8.4)."""
+        xtr = self.xtrs[action.xtr]
+        resolvers = xtr.settings.map_resolvers
+        if resolvers:
+            return [self._encapsulate(xtr, action, resolvers)]
+        request = action.request
+        source = request.source_eid if isinstance(request.source_eid, EidPrefix) else None
+        requester = self.requester(action.xtr, source)
+        reply, actions = self.mapping.resolve(request, requester, now)
+        if reply is None:
+            return [*actions]
+        return [*actions, *xtr.receive(reply, None, now)]
+
+    def _encapsulate(
+        self, xtr: Xtr, action: Resolve, resolvers: tuple[IPAddress, ...]
+    ) -> AnyAction:
+        """Section 5.8: the Map-Request in an ECM; the next resolver at each retransmission."""
+        request = action.request
+        resolver = resolvers[action.attempt % len(resolvers)]
+        key = request.records[0].eid
+        assert isinstance(key, EidPrefix)
+        eid = key.network.network_address
+        source = xtr.source_rloc(eid.version) or _UNSPECIFIED[eid.version]
+        ecm = Ecm(
+            Endpoint(source, LISP_CONTROL_PORT),
+            Endpoint(eid, LISP_CONTROL_PORT),
+            request.serialize(),
+        )
+        return SendControl(ecm.serialize(), Endpoint(resolver, LISP_CONTROL_PORT))
+
+    def _register(self, action: Register, now: float) -> list[AnyAction]:
+        """Sign the Map-Register of an ETR of ours and bring it to its Map-Servers."""
+        xtr = self.xtrs[action.xtr]
+        site = self.config.site(xtr.settings.site or "")
+        if site is None:
+            return []
+        # Strictly increasing also across a restart, as long as the clock does not go back.
+        self._register_nonce = max(self._register_nonce + 1, int(now * 1_000_000))
+        key = site.authentication_keys[0]
+        message = MapRegister(
+            nonce=self._register_nonce,
+            records=action.records,
+            proxy_reply=True,
+            merge=True,
+            want_notify=bool(xtr.settings.map_servers),
+            xtr_id=xtr_id(xtr),
+            site_id=site_id(site),
+        )
+        secret = key.key.get_secret_value().encode()
+        data = auth.sign(message, key.key_id, secret, key.algorithm.number)
+        if xtr.settings.map_servers:
+            return [
+                SendControl(data, Endpoint(server, LISP_CONTROL_PORT))
+                for server in xtr.settings.map_servers
+            ]
+        source = Endpoint(xtr.settings.rlocs[0].rloc, LISP_CONTROL_PORT)
+        return [*self.mapping.receive(data, source, now)]
+
+    def _receive_reply(self, data: bytes, source: Endpoint, now: float) -> list[AnyAction]:
+        """A Map-Reply belongs to the xTR that waits for its nonce (RFC 9301 section 5.3)."""
+        try:
+            reply = decode(data)
+        except DecodeError as error:
+            return [Dropped("controller", error.reason, str(error), str(source))]
+        assert isinstance(reply, MapReply)
+        for xtr in self.xtrs.values():
+            if xtr.expects(reply.nonce):
+                return [*xtr.receive(reply, source, now)]
+        return [Dropped("controller", "unexpected_nonce", "no such Map-Request", str(source))]
+
+    def _deliver(self, action: SendControl, now: float) -> list[AnyAction]:
+        """A control message for an RLOC of an xTR of ours: the controller plays that xTR."""
+        xtr = self._by_rloc[action.destination.address]
+        try:
+            message = decode(action.data)
+            if isinstance(message, Ecm):
+                message = decode(message.payload)
+        except DecodeError as error:
+            return [Dropped(f"xtr.{xtr.settings.name}", error.reason, str(error))]
+        if isinstance(message, MapReply):
+            return [*xtr.receive(message, None, now)]
+        if isinstance(message, MapRequest):
+            if message.smr:
+                return [*xtr.receive(message, None, now)]
+            return self._answer_as_etr(xtr, message, now)
+        # A Map-Notify of the embedded Map-Server: nothing to learn for a core beside it.
+        return []
+
+    def _answer_as_etr(self, xtr: Xtr, request: MapRequest, now: float) -> list[AnyAction]:
+        """A Map-Request that reached an ETR of ours: the site's own answer (section 5.5)."""
+        rlocs = tuple(r for r in request.itr_rlocs if isinstance(r, IPAddress))
+        if not rlocs or request.dont_reply:
+            return []
+        source = request.source_eid
+        requester = Requester(
+            itr_rlocs=rlocs,
+            source_eid=source if isinstance(source, EidPrefix) else None,
+            xtr_id=request.xtr_id,
+            site_id=request.site_id,
+            pitr=request.pitr,
+        )
+        own = {entry.rloc for entry in xtr.settings.rlocs}
+        records = []
+        for wanted in request.records:
+            eid = wanted.eid
+            if isinstance(eid, EidPrefix) and xtr.serves(eid):
+                mapping = self.mapping.answer(eid, requester, now).mapping
+                locators = tuple(replace(x, local=x.rloc in own) for x in mapping.locators)
+                answer = replace(mapping, locators=locators, authoritative=True)
+                records.append(EidRecord.from_mapping(answer))
+        if not records:
+            return [Dropped(f"xtr.{xtr.settings.name}", "eid-not-served", str(request.records[0]))]
+        reply = MapReply(request.nonce, tuple(records))
+        return [SendControl(reply.serialize(), Endpoint(rlocs[0], LISP_CONTROL_PORT))]
+
+
+def _is_due(timer: float | None, now: float) -> bool:
+    return timer is not None and timer <= now
+
+
+def _unknown_switch(datapath_id: int) -> Dropped:
+    return Dropped(
+        "controller",
+        "switch-not-configured",
+        "no xTR has this datapath_id",
+        f"{datapath_id:016x}",
+    )

@@ -1,0 +1,149 @@
+"""What REST and CLI see of the controller: the implementation of `lisp_sdn.api.backend.Backend`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Protocol
+
+from lisp_sdn.actions import Action
+from lisp_sdn.address import EidPrefix, SourceDestPrefix
+from lisp_sdn.config import Config
+from lisp_sdn.ledger import Ledger
+from lisp_sdn.mapping.inventory import Inventory
+from lisp_sdn.mapping.system import MapSystem
+from lisp_sdn.model import Answer, Mapping, Requester
+from lisp_sdn.rules import Ruleset
+from lisp_sdn.views import (
+    Counter,
+    EventEntry,
+    MapCacheEntry,
+    MappingEntry,
+    Refusal,
+    RegistrationEntry,
+    SiteState,
+    Status,
+    XtrState,
+)
+from lisp_sdn.xtr.requests import Register, Resolve
+from lisp_sdn.xtr.xtr import Xtr
+
+
+class Running(Protocol):
+    """The controller, as far as it is read and changed from here."""
+
+    config: Config
+    ledger: Ledger
+    mapping: MapSystem
+    started: float | None
+    xtrs: dict[str, Xtr]
+
+    def requester(self, xtr: str, source: EidPrefix | None) -> Requester:
+        """As whom an xTR of ours asks."""
+
+    def settle(self, actions: Iterable[Action | Resolve | Register], now: float) -> list[Action]:
+        """Carry out what one core asks of another."""
+
+
+class Management:
+    """Reads the cores, and changes them through the controller. now: epoch seconds."""
+
+    def __init__(self, controller: Running) -> None:
+        self._controller = controller
+        self._mapping = controller.mapping
+        self._inventory = Inventory(
+            controller.mapping.sites, controller.mapping.database, controller.mapping.report
+        )
+        self._ledger = controller.ledger
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self._controller.config
+
+    def status(self, now: float) -> Status:
+        """The controller as a whole."""
+        return Status(
+            started=self._controller.started or now,
+            mappings=self._inventory.registrations_now + self._inventory.static_now,
+            registrations=self._inventory.registrations_now,
+            last_event=self._ledger.last_event,
+            problems=tuple(self._problems()),
+        )
+
+    def _problems(self) -> Iterator[str]:
+        for name, xtr in self._controller.xtrs.items():
+            if xtr.connected_since is None:
+                yield f"xtr {name}: its switch is not connected"
+            for problem in xtr.problems():
+                yield f"xtr {name}: {problem}"
+
+    def site_state(self, name: str, now: float) -> SiteState:
+        """The state of a configured site."""
+        return self._inventory.site_state(name)
+
+    def xtr_state(self, name: str, now: float) -> XtrState:
+        """The state of a configured xTR."""
+        return self._controller.xtrs[name].state()
+
+    # --- mapping database ---
+
+    def mappings(self, start: EidPrefix | None, now: float) -> Iterator[MappingEntry]:
+        """The mapping database from `start` on, in order. Lazy."""
+        return self._inventory.mappings(start)
+
+    def mapping(self, eid: EidPrefix, now: float) -> MappingEntry | None:
+        """The entry with exactly this EID-prefix."""
+        return self._inventory.mapping(eid)
+
+    def set_mapping(self, mapping: Mapping, now: float) -> list[Action]:
+        """Add or replace a static mapping."""
+        return self._controller.settle(self._mapping.set_static(mapping, now), now)
+
+    def remove_mapping(self, eid: EidPrefix, now: float) -> list[Action]:
+        """Remove a static mapping."""
+        return self._controller.settle(self._mapping.remove_static(eid, now), now)
+
+    def registrations(self, start: EidPrefix | None, now: float) -> Iterator[RegistrationEntry]:
+        """Live registrations from `start` on, in order. Lazy."""
+        return self._inventory.registrations(start)
+
+    def requester(self, xtr: str, source: EidPrefix | None) -> Requester:
+        """As whom a configured xTR asks for a packet from this source EID."""
+        return self._controller.requester(xtr, source)
+
+    def answer(self, eid: EidPrefix, requester: Requester, now: float) -> Answer:
+        """What this requester would be answered for this EID."""
+        return self._mapping.answer(eid, requester, now)
+
+    # --- switches ---
+
+    def map_cache(self, xtr: str, now: float) -> Iterable[MapCacheEntry]:
+        """The map-cache of a configured xTR."""
+        return self._controller.xtrs[xtr].map_cache_entries(now)
+
+    def clear_map_cache(
+        self, xtr: str, eid: EidPrefix | SourceDestPrefix | None, now: float
+    ) -> tuple[int, list[Action]]:
+        """Forget the entry with exactly this key, or all. Returns how many went."""
+        count, actions = self._controller.xtrs[xtr].forget(eid)
+        return count, self._controller.settle(actions, now)
+
+    def wanted(self, xtr: str) -> Ruleset:
+        """The rules that the switch of a configured xTR should hold."""
+        return self._controller.xtrs[xtr].wanted()
+
+    # --- what happened ---
+
+    def refusals(self) -> Iterable[Refusal]:
+        """Drops and refusals, grouped and bounded."""
+        return self._ledger.refusals()
+
+    def events(self, after: int) -> Iterable[EventEntry]:
+        """Kept events with an id above `after`, oldest first."""
+        return self._ledger.events(after)
+
+    def counters(self) -> Iterable[Counter]:
+        """Every counter."""
+        cores = (xtr.counters() for xtr in self._controller.xtrs.values())
+        return chain(self._ledger.counters(), self._inventory.counters(), *cores)

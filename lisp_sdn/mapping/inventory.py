@@ -1,0 +1,112 @@
+"""What REST and CLI see of the mapping database: lazily, in order, from anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lisp_sdn.address import EidPrefix
+from lisp_sdn.mapping.database import (
+    MERGE,
+    PROXY_REPLY,
+    STATIC,
+    WANT_NOTIFY,
+    Database,
+    Registration,
+    effective,
+    mapping_of,
+)
+from lisp_sdn.mapping.report import Report
+from lisp_sdn.mapping.sites import Sites
+from lisp_sdn.mapping.table import code_of
+from lisp_sdn.views import Counter, MappingEntry, Origin, RegistrationEntry, SiteState
+
+
+class Inventory:
+    """Reads the database; changes and counts nothing."""
+
+    def __init__(self, sites: Sites, database: Database, report: Report) -> None:
+        self._sites = sites
+        self._database = database
+        self._report = report
+
+    @property
+    def registrations_now(self) -> int:
+        """Live registrations."""
+        return self._database.registered
+
+    @property
+    def static_now(self) -> int:
+        """Static mappings."""
+        return self._database.static
+
+    def site_state(self, name: str) -> SiteState:
+        """The state of a configured site. Raises KeyError."""
+        site = self._sites.by_name[name]
+        return SiteState(site.registrations, site.last_registration)
+
+    def mapping(self, eid: EidPrefix) -> MappingEntry | None:
+        """The entry with exactly this EID-prefix."""
+        head = self._database.head(eid)
+        return None if head is None else self._mapping_entry(eid, head)
+
+    def mappings(self, start: EidPrefix | None) -> Iterator[MappingEntry]:
+        """Entries in the order of `EidPrefix.sort_key`, from `start` on."""
+        for eid, head in self._heads(start):
+            yield self._mapping_entry(eid, head)
+
+    def registrations(self, start: EidPrefix | None) -> Iterator[RegistrationEntry]:
+        """Live registrations in the order of their EID-prefixes, from `start` on."""
+        for eid, head in self._heads(start):
+            for entry in head:
+                if entry.registrar is not STATIC:
+                    yield _registration_entry(eid, entry)
+
+    def counters(self) -> Iterator[Counter]:
+        """Counters, named after draft-ietf-lisp-yang."""
+        for name, value in sorted(self._report.counters.items()):
+            yield Counter(name, value)
+
+    def _heads(self, start: EidPrefix | None) -> Iterator[tuple[EidPrefix, Registration]]:
+        for family in self._database.families():
+            code = 0
+            if start is not None:
+                if (family.iid, family.version) < (start.iid, start.version):
+                    continue
+                if (family.iid, family.version) == (start.iid, start.version):
+                    code = code_of(start.network)
+            table = family.table
+            for found in table.codes_from(code):
+                head = table.get(found)
+                assert head is not None
+                yield table.eid(found), head
+
+    def _mapping_entry(self, eid: EidPrefix, head: Registration) -> MappingEntry:
+        entry = effective(head, self._database)
+        static = entry.registrar is STATIC
+        site = entry.registrar.site
+        if site is None:
+            owner = self._sites.owner(eid)
+            site = owner.site if owner is not None else None
+        return MappingEntry(
+            mapping_of(eid, entry),
+            Origin.STATIC if static else Origin.REGISTERED,
+            site.name if site is not None else None,
+        )
+
+
+def _registration_entry(eid: EidPrefix, entry: Registration) -> RegistrationEntry:
+    etr = entry.registrar
+    return RegistrationEntry(
+        mapping_of(eid, entry),
+        site=etr.site.name if etr.site is not None else "",
+        registered=entry.registered,
+        refreshed=entry.refreshed,
+        expires=entry.expires,
+        etr=etr.source,
+        xtr_id=etr.xtr_id,
+        site_id=etr.site_id,
+        key_id=etr.key_id,
+        proxy_reply=bool(entry.flags & PROXY_REPLY),
+        want_map_notify=bool(entry.flags & WANT_NOTIFY),
+        merge=bool(entry.flags & MERGE),
+    )
