@@ -124,6 +124,7 @@ class PolicyEngine:
         self._by_site: dict[str, _Site] = {}
         self._views: dict[int, _View] = {}
         self._period: _Period | None = None
+        self._generation = 0
         self.set_policies(policies)
 
     # --- state ---------------------------------------------------------------------------
@@ -201,6 +202,7 @@ class PolicyEngine:
         return twin
 
     def _forget(self) -> None:
+        self._generation += 1
         self._views.clear()
         self._period = None
         self._by_site = {
@@ -260,6 +262,32 @@ class PolicyEngine:
                 view.parts.clear()
             known = view.parts[part] = replace(mapping, eid=part)
         return known
+
+    # --- classes of requesters: what lets others keep finished answers -----------------------
+
+    @property
+    def generation(self) -> int:
+        """Another number after every change but those of the clock, see `next_change`."""
+        return self._generation
+
+    def group(self, eid: EidPrefix) -> tuple[str, int, int] | None:
+        """Whose rules decide about an EID-prefix; None when nobody's do."""
+        site = self._sites.owner(eid)
+        return (site, eid.iid, eid.version) if site is not None and site in self._by_site else None
+
+    def requester_class(self, group: tuple[str, int, int], requester: Requester) -> int:
+        """Requesters of one class get the same answer for every EID-prefix of the group.
+
+        It is the set of rules whose conditions on the requester, source EID included, hold.
+        """
+        name, iid, version = group
+        site = self._by_site[name]
+        rules = site.index.asking(requester) & site.place(requester, self._sites)
+        source = requester.source_eid
+        if source is None or source.iid != iid or source.version != version:
+            return rules & site.index.any_source
+        sources = site.index.sources[version]
+        return rules & sources.rules(int(source.network.network_address), sources.bits)
 
     def next_change(self, now: float) -> float | None:
         """When the next time window opens or closes; None when there is none."""
