@@ -9,27 +9,34 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from lisp_sdn.actions import Action, Dropped, Event, MappingChanged, SendControl
-from lisp_sdn.address import EidPrefix, Endpoint, SourceDestPrefix
+from lisp_sdn.address import EidPrefix, Endpoint, IPAddress, SourceDestPrefix
 from lisp_sdn.config import Config
 from lisp_sdn.errors import DecodeError
+from lisp_sdn.mapping import queries
 from lisp_sdn.mapping.chain import Kind, Query, Source
 from lisp_sdn.mapping.database import Database, Key, destination_of
 from lisp_sdn.mapping.intake import MAX_RECORDS, Arrival, Intake, requester_of, usable_rlocs
-from lisp_sdn.mapping.recovery import recover
+from lisp_sdn.mapping.publish import Publisher
+from lisp_sdn.mapping.recovery import Follower, recover, snapshot
 from lisp_sdn.mapping.report import Report
+from lisp_sdn.mapping.requesters import PrefixKey, Requesters
 from lisp_sdn.mapping.resolver import Resolver
 from lisp_sdn.mapping.server import MapServer, Outcome
 from lisp_sdn.mapping.sites import Refused, Sites
+from lisp_sdn.mapping.smr import Solicitor
 from lisp_sdn.mapping.statics import Statics
-from lisp_sdn.mapping.store import MemoryStore, Store
+from lisp_sdn.mapping.store import Change, MemoryStore, Store
+from lisp_sdn.mapping.table import code_of
 from lisp_sdn.model import Answer, AnswerPolicy, Mapping, Requester
+from lisp_sdn.views import MappingEntry, Refusal, RegistrationEntry, SiteState
 from lisp_sdn.wire import (
     Ecm,
     EidRecord,
+    MapNotifyAck,
     MapRegister,
     MapReply,
     MapRequest,
@@ -67,10 +74,13 @@ class MapSystem:
         self.database = Database()
         self.resolver = Resolver(self.sites, self.database, policy, sources)
         self._store = store
-        self._rng = rng
-        self._intake = Intake(config)
+        self.intake = Intake(config)
         self._server = MapServer(self.sites, self.database, store, self.report)
         self._statics = Statics(config, self.database, store, self.report)
+        self._follower = Follower(self.sites, self.database, self._server)
+        self.requesters = Requesters(config.limits.requesters)
+        self._solicitor = Solicitor(config, rng, self.report)
+        self._publisher = Publisher(config, self.sites, self.resolver, self.report)
         self._waiting: deque[tuple[int, SendControl]] = deque()
 
     def start(self, now: float) -> list[Action]:
@@ -93,6 +103,9 @@ class MapSystem:
             return self._receive_request(arrival, now)
         if isinstance(message, MapRegister):
             return self._receive_register(message, data, source, now)
+        if isinstance(message, MapNotifyAck):
+            refused = self._publisher.acknowledge(message, data, source)
+            return [] if refused is None else [self._refused(refused, source, now)]
         return [self._unexpected(message, source, now)]
 
     def _unexpected(self, message: Message, source: Endpoint, now: float) -> Dropped:
@@ -137,38 +150,87 @@ class MapSystem:
         return actions
 
     def _settle(self, outcome: Outcome, now: float) -> list[Action]:
-        return [*outcome.actions, *self._changed(outcome.changed, now)]
-
-    def _changed(self, keys: Iterable[Key], now: float) -> list[Action]:
         """Tell everybody who may hold an older answer."""
-        actions: list[Action] = []
-        for key in keys:
-            actions += self.answer_changed(destination_of(key), now)
+        actions = list(outcome.actions)
+        for key, shape in outcome.changed:
+            actions += self.answer_changed(destination_of(key), now, shape=shape)
         return actions
 
-    def answer_changed(self, eid: EidPrefix, now: float) -> list[Action]:
-        """Answers for (part of) `eid` may differ now, by registration or by policy."""
+    def answer_changed(self, eid: EidPrefix, now: float, *, shape: bool = False) -> list[Action]:
+        """Answers for (part of) `eid` may differ now, by registration or by policy.
+
+        shape: the EID-prefix came or went, so that answers for wider prefixes differ as well.
+        """
         self.resolver.forget()
-        return [MappingChanged(eid)]
+        prefix = prefix_key(eid)
+        holders = self.requesters.take(prefix, shape=shape)
+        return [
+            MappingChanged(eid),
+            *self._solicitor.solicit(holders, prefix, now),
+            *self._publisher.changed(eid, now),
+        ]
 
     # --- Map-Request ---
 
     def _receive_request(self, arrival: Arrival, now: float) -> list[Action]:
         self.report.count("map-requests-in")
         request = arrival.request
-        refused = self._intake.refusal(request)
+        refused = self.intake.refusal(request)
         if refused is not None:
             return [self._refused(refused, arrival.sender, now)]
-        target = self._intake.reply_to(arrival)
+        if any(record.subscribe for record in request.records):
+            return self._receive_subscription(arrival, now)
+        target = self.intake.reply_to(arrival)
         if isinstance(target, Refused):
             return [self._refused(target, arrival.sender, now)]
-        refused = self._intake.limited(target.address, now)
+        refused = self.intake.limited(target.address, now)
         if refused is not None:
             return [self._refused(refused, arrival.sender, now)]
+        if len(self._solicitor):
+            self._hear(request, target)
         if request.dont_reply:
             self.report.count("map-requests-in-dont-reply")
             return []
         return self._answer_request(arrival, target, now)
+
+    def _hear(self, request: MapRequest, target: Endpoint) -> None:
+        """It may be the one that an SMR asked for."""
+        for record in request.records[:MAX_RECORDS]:
+            if not isinstance(record.eid, OtherEid):
+                prefix = prefix_key(destination_of(record.eid))
+                self._solicitor.heard(target.address.packed, prefix)
+
+    def _receive_subscription(self, arrival: Arrival, now: float) -> list[Action]:
+        """RFC 9437 section 5."""
+        request = arrival.request
+        refused = self.intake.limited(arrival.sender.address, now)
+        if refused is not None:
+            return [self._refused(refused, arrival.sender, now)]
+        requester = requester_of(request, usable_rlocs(request))
+        actions: list[Action] = []
+        for record in request.records[:MAX_RECORDS]:
+            if not record.subscribe or not isinstance(record.eid, EidPrefix):
+                unsupported = Refused("unsupported-eid", f"{record.eid}: no subscription to it")
+                actions.append(self._refused(unsupported, arrival.sender, now))
+                continue
+            done = self._publisher.subscribe(request, record.eid, requester, now)
+            if isinstance(done, Answer):
+                actions += self._deny(arrival, record.eid, done, now)
+            elif isinstance(done, Refused):
+                actions.append(self._refused(done, arrival.sender, now))
+            else:
+                actions += done
+        return actions
+
+    def _deny(self, arrival: Arrival, eid: EidPrefix, answer: Answer, now: float) -> list[Action]:
+        reason = answer.mapping.action.text
+        refused = Refused("subscription-refused", f"{eid}: {reason}")
+        actions: list[Action] = [self._refused(refused, arrival.sender, now)]
+        target = self.intake.reply_to(arrival)
+        if isinstance(target, Endpoint):
+            reply = MapReply(arrival.request.nonce, (record_of(answer, eid, now),))
+            actions.append(SendControl(reply.serialize(), target))
+        return actions
 
     def _refused(self, refused: Refused, sender: Endpoint, now: float) -> Dropped:
         return self.report.drop(refused.reason, refused.hint, sender.address, now)
@@ -177,7 +239,7 @@ class MapSystem:
         request = arrival.request
         requester = requester_of(request, usable_rlocs(request))
         received = len(arrival.datagram)
-        octets = self._intake.budget(target.address, received) - _REPLY_HEAD
+        octets = self.intake.budget(target.address, received) - _REPLY_HEAD
         actions: list[Action] = []
         records: list[EidRecord] = []
         for wanted in request.records[:MAX_RECORDS]:
@@ -186,7 +248,7 @@ class MapSystem:
                 refused = Refused("unsupported-eid", f"{eid}: not an IPv4 or IPv6 EID")
                 actions.append(self._refused(refused, arrival.sender, now))
                 continue
-            repeated = self._intake.repeated(target.address, eid, now)
+            repeated = self.intake.repeated(target.address, eid, now)
             if repeated is not None:
                 actions.append(self._refused(repeated, arrival.sender, now))
                 continue
@@ -198,14 +260,23 @@ class MapSystem:
                 record = record_of(answer, eid, now)
                 octets -= len(record.serialize())
                 records.append(record)
+                self.told(answer.mapping.eid, target.address, requester.source_eid)
         if not records:
             return actions
         data = MapReply(request.nonce, tuple(records)).serialize()
-        if self._intake.amplifies(len(data), received):
+        if self.intake.amplifies(len(data), received):
             detail = f"{len(data)} octets for {received}: limits.amplification is exceeded"
             refused = Refused("amplification", detail)
             return [*actions, self._refused(refused, arrival.sender, now)]
         return [*actions, SendControl(data, target)]
+
+    def told(self, eid: EidPrefix, rloc: IPAddress, source_eid: EidPrefix | None) -> None:
+        """A Map-Reply about `eid` went to `rloc`: an SMR will, when the answer changes."""
+        source = None
+        if source_eid is not None and source_eid.version == eid.version:
+            source = source_eid.network.network_address.packed
+        partial = self.database.head(eid) is None
+        self.requesters.note(prefix_key(eid), rloc.packed, source, partial=partial)
 
     def _count(self, kind: Kind, answers: int) -> None:
         if kind is Kind.REGISTERED:
@@ -259,17 +330,82 @@ class MapSystem:
     def _after_static(self, event: Event, eid: EidPrefix, now: float) -> list[Action]:
         if isinstance(self._store, MemoryStore):
             self._store.flush()
-        return [event, *self.answer_changed(eid, now)]
+        return [event, *self.answer_changed(eid, now, shape=True)]
 
     # --- time ---
 
     def next_timer(self) -> float | None:
         """When `handle_timer` wants to be called, epoch seconds; None: not before an event."""
-        return self._server.next_timer()
+        timers = (
+            self._server.next_timer(),
+            self._solicitor.next_timer(),
+            self._publisher.next_timer(),
+        )
+        return min((timer for timer in timers if timer is not None), default=None)
 
     def handle_timer(self, now: float) -> list[Action]:
         """Do what is due: expire registrations, repeat SMRs and Map-Notifies."""
-        return self._settle(self._server.expire(now), now)
+        actions = self._settle(self._server.expire(now), now)
+        actions += self._solicitor.handle_timer(now)
+        return actions + self._publisher.handle_timer(now)
+
+    # --- copies in other processes ---
+
+    def snapshot(self) -> Iterator[Change]:
+        """Everything that `apply` needs to make another core answer like this one. Lazy."""
+        return snapshot(self.database)
+
+    def apply(self, changes: Iterable[Change], now: float) -> list[Action]:
+        """Follow another core, whose `store.append` had these changes.
+
+        A follower neither stores nor expires what it is told; its leader does both. Raises
+        StoreError for octets that are none of ours.
+        """
+        actions: list[Action] = []
+        for key, shape in self._follower.apply(changes):
+            actions += self.answer_changed(destination_of(key), now, shape=shape)
+        return actions
+
+    # --- what REST and CLI show ---
+
+    def site_state(self, name: str) -> SiteState:
+        """The state of a configured site. Raises KeyError."""
+        site = self.sites.by_name[name]
+        return SiteState(site.registrations, site.last_registration)
+
+    def mappings(self, start: EidPrefix | None = None) -> Iterator[MappingEntry]:
+        """The mapping database in order of `EidPrefix.sort_key`, from `start` on. Lazy."""
+        return queries.mappings(self.database, self.sites, start)
+
+    def mapping(self, eid: EidPrefix) -> MappingEntry | None:
+        """The entry with exactly this EID-prefix."""
+        return queries.mapping(self.database, self.sites, eid)
+
+    def registrations(self, start: EidPrefix | None = None) -> Iterator[RegistrationEntry]:
+        """Live registrations in order, those of one EID-prefix by xTR-ID. Lazy."""
+        return queries.registrations(self.database, start)
+
+    def refusals(self) -> list[Refusal]:
+        """Drops and refusals, grouped, the newest first."""
+        return self.report.refusals()
+
+    def counters(self) -> dict[str, int]:
+        """Every counter and gauge by name, after draft-ietf-lisp-yang where that has one."""
+        return {
+            **self.report.counters,
+            "registrations": self.database.registered,
+            "static-mappings": self.database.static,
+            "requesters": len(self.requesters),
+            "requesters-forgotten": self.requesters.forgotten,
+            "smrs-pending": len(self._solicitor),
+            "subscriptions": len(self._publisher),
+            "map-notifies-waiting": len(self._waiting),
+        }
+
+
+def prefix_key(eid: EidPrefix) -> PrefixKey:
+    """An EID-prefix as (instance-ID, IP version, code)."""
+    return eid.iid, eid.version, code_of(eid.network)
 
 
 def record_of(answer: Answer, asked: Key, now: float) -> EidRecord:
