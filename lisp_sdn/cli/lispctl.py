@@ -17,6 +17,7 @@ from lisp_sdn import config as configuration
 from lisp_sdn.cli._client import Client
 from lisp_sdn.cli._context import REFUSED, USAGE, Failed, Session, command
 from lisp_sdn.cli._output import console, fields, print_json, uptime
+from lisp_sdn.cli.lispctl_change import clear, mapping, resolve
 from lisp_sdn.cli.lispctl_show import show
 from lisp_sdn.errors import ConfigError
 
@@ -125,7 +126,8 @@ def completion(shell: str) -> None:
     click.echo(kind(main, {}, "lispctl", "_LISPCTL_COMPLETE").source())
 
 
-main.add_command(show)
+for _command in (show, mapping, clear, resolve):
+    main.add_command(_command)
 
 if __name__ == "__main__":
     main()
