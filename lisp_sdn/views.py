@@ -108,7 +108,8 @@ class RegistrationEntry:
 
     etr: where the Map-Register came from; None for an xTR of ours, whose name is `xtr`.
     xtr_id, site_id: None without the I-bit. registered: first; refreshed: last; expires: when it
-    is forgotten without another Map-Register.
+    is forgotten without another Map-Register. source: the source EID-prefix of a registration that
+    holds only for requests from it.
     """
 
     mapping: Mapping
@@ -124,6 +125,7 @@ class RegistrationEntry:
     proxy_reply: bool = False
     want_map_notify: bool = False
     merge: bool = False
+    source: EidPrefix | None = None
 
     @property
     def eid(self) -> EidPrefix:

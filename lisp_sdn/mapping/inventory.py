@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from heapq import merge
+from itertools import groupby
 
 from lisp_sdn.address import EidPrefix
 from lisp_sdn.mapping.database import (
@@ -11,6 +13,7 @@ from lisp_sdn.mapping.database import (
     STATIC,
     WANT_NOTIFY,
     Database,
+    Family,
     Registration,
     effective,
     mapping_of,
@@ -51,34 +54,40 @@ class Inventory:
 
     def mappings(self, start: EidPrefix | None) -> Iterator[MappingEntry]:
         """Entries in the order of `EidPrefix.sort_key`, from `start` on."""
-        for eid, head in self._heads(start):
-            yield self._mapping_entry(eid, head)
+        for family, code in self._families(start):
+            for found in family.table.codes_from(code):
+                head = family.table.get(found)
+                assert head is not None
+                yield self._mapping_entry(family.table.eid(found), head)
 
     def registrations(self, start: EidPrefix | None) -> Iterator[RegistrationEntry]:
-        """Live registrations in the order of their EID-prefixes, from `start` on."""
-        for eid, head in self._heads(start):
-            for entry in head:
-                if entry.registrar is not STATIC:
-                    yield _registration_entry(eid, entry)
+        """Live registrations in the order of their EID-prefixes, from `start` on.
+
+        Those of one EID-prefix by ETR, those for certain source EIDs only last.
+        """
+        for family, code in self._families(start):
+            codes = merge(family.table.codes_from(code), family.keyed.codes_from(code))
+            for found, _ in groupby(codes):
+                yield from _entries(family.table.eid(found), family.table.get(found), None)
+                keyed = family.keyed.get(found)
+                for source in keyed.table.codes_from(0) if keyed is not None else ():
+                    assert keyed is not None
+                    head = keyed.table.get(source)
+                    yield from _entries(keyed.destination, head, keyed.table.eid(source))
 
     def counters(self) -> Iterator[Counter]:
         """Counters, named after draft-ietf-lisp-yang."""
         for name, value in sorted(self._report.counters.items()):
             yield Counter(name, value)
 
-    def _heads(self, start: EidPrefix | None) -> Iterator[tuple[EidPrefix, Registration]]:
+    def _families(self, start: EidPrefix | None) -> Iterator[tuple[Family, int]]:
+        """The families in order, and the code from which on each one is wanted."""
         for family in self._database.families():
-            code = 0
-            if start is not None:
-                if (family.iid, family.version) < (start.iid, start.version):
-                    continue
-                if (family.iid, family.version) == (start.iid, start.version):
-                    code = code_of(start.network)
-            table = family.table
-            for found in table.codes_from(code):
-                head = table.get(found)
-                assert head is not None
-                yield table.eid(found), head
+            name = (family.iid, family.version)
+            if start is None or name > (start.iid, start.version):
+                yield family, 0
+            elif name == (start.iid, start.version):
+                yield family, code_of(start.network)
 
     def _mapping_entry(self, eid: EidPrefix, head: Registration) -> MappingEntry:
         entry = effective(head, self._database)
@@ -94,7 +103,17 @@ class Inventory:
         )
 
 
-def _registration_entry(eid: EidPrefix, entry: Registration) -> RegistrationEntry:
+def _entries(
+    eid: EidPrefix, head: Registration | None, source: EidPrefix | None
+) -> Iterator[RegistrationEntry]:
+    entries = [entry for entry in head or () if entry.registrar is not STATIC]
+    for entry in sorted(entries, key=lambda found: str(found.registrar.identity)):
+        yield _registration_entry(eid, entry, source)
+
+
+def _registration_entry(
+    eid: EidPrefix, entry: Registration, source: EidPrefix | None
+) -> RegistrationEntry:
     etr = entry.registrar
     return RegistrationEntry(
         mapping_of(eid, entry),
@@ -109,4 +128,5 @@ def _registration_entry(eid: EidPrefix, entry: Registration) -> RegistrationEntr
         proxy_reply=bool(entry.flags & PROXY_REPLY),
         want_map_notify=bool(entry.flags & WANT_NOTIFY),
         merge=bool(entry.flags & MERGE),
+        source=source,
     )

@@ -17,7 +17,7 @@ from enum import Enum
 from hashlib import blake2b
 from typing import NamedTuple
 
-from lisp_sdn.actions import Action, Event, MappingChanged, SendControl
+from lisp_sdn.actions import Action, Event, SendControl
 from lisp_sdn.address import Endpoint, SourceDestPrefix
 from lisp_sdn.config import Algorithm
 from lisp_sdn.errors import AuthError
@@ -29,7 +29,6 @@ from lisp_sdn.mapping.database import (
     WANT_NOTIFY,
     Database,
     Key,
-    Place,
     Registrar,
     Registration,
     RlocSet,
@@ -81,13 +80,14 @@ class Proof(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a Map-Register did. changed: keys whose answer may differ now.
+    """What a Map-Register, or time, did.
 
-    notify: the Map-Notify, to be sent once the store is durable up to `seq`.
+    changed: keys whose answer may differ now, and whether the key came or went. notify: the
+    Map-Notify, to be sent once the store is durable up to `seq`.
     """
 
     actions: list[Action]
-    changed: list[Key]
+    changed: list[tuple[Key, bool]]
     notify: SendControl | None = None
     seq: int = 0
 
@@ -237,10 +237,9 @@ class MapServer:
         site.last_registration = now
         changed = []
         for plan in plans.values():
-            before_it = signature(self._database, plan.key)
+            was = signature(self._database, plan.key)
             actions += self._apply(plan, registrar, flags, now)
-            if signature(self._database, plan.key) != before_it:
-                changed.append(plan.key)
+            changed += self._difference(plan.key, was)
         notify = self._notify(message, registrar, tuple(p.record for p in plans.values()))
         return Outcome(actions, changed, notify, seq)
 
@@ -370,11 +369,19 @@ class MapServer:
             assert place is not None
             self._wheel.schedule(place, entry)
 
-    def insert(self, key: Key, entry: Registration, owner: ConfiguredPrefix) -> None:
+    def _difference(self, key: Key, was: object) -> list[tuple[Key, bool]]:
+        """Whether the answer for a key is another one than it was."""
+        now_is = signature(self._database, key)
+        return [] if now_is == was else [(key, was is None or now_is is None)]
+
+    def insert(
+        self, key: Key, entry: Registration, owner: ConfiguredPrefix, *, expires: bool = True
+    ) -> None:
         """Put a registration that the site may hold into the database."""
         first = self._database.head(key) is None
         place = self._database.add(key, entry)
-        self._wheel.schedule(place, entry)
+        if expires:
+            self._wheel.schedule(place, entry)
         owner.site.registrations += 1
         if first and destination_of(key) != owner.eid:
             owner.more_specifics += 1
@@ -445,16 +452,15 @@ class MapServer:
     def expire(self, now: float) -> Outcome:
         """Remove the registrations that were not refreshed in time (RFC 9301 section 8.2)."""
         actions: list[Action] = []
-        changed: list[Key] = []
+        changed: list[tuple[Key, bool]] = []
         changes: list[Change] = []
         for place, entry in self._wheel.due(now, EXPIRIES_PER_TIMER):
             key = place.key(entry.code)
             site = entry.registrar.site
-            before_it = signature(self._database, key)
+            was = signature(self._database, key)
             if site is None or self.remove(key, entry.registrar) is None:
                 continue
-            if signature(self._database, key) != before_it:
-                changed.append(key)
+            changed += self._difference(key, was)
             name = codec.registration_key(site.name, key, entry.registrar.identity)
             changes.append(Change(Table.REGISTRATIONS, name, None))
             self._report.count("registrations-expired")
@@ -466,15 +472,6 @@ class MapServer:
             # The next start finds them again and they expire once more: late, not wrong.
             actions.append(self._report.drop(error.reason, str(error), None, now))
         return Outcome(actions, changed)
-
-    def schedule(self, place: Place, entry: Registration) -> None:
-        """Let a recovered registration expire in its time."""
-        self._wheel.schedule(place, entry)
-
-
-def changed_actions(keys: list[Key]) -> list[Action]:
-    """What the xTRs of ours are told."""
-    return [MappingChanged(destination_of(key)) for key in keys]
 
 
 def _registration(plan: Plan, registrar: Registrar, flags: int, now: float) -> Registration:

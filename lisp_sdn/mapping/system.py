@@ -16,10 +16,10 @@ from lisp_sdn.actions import Action, Dropped, Event, MappingChanged, SendControl
 from lisp_sdn.address import EidPrefix, Endpoint, IPAddress, SourceDestPrefix
 from lisp_sdn.config import Config
 from lisp_sdn.errors import DecodeError
-from lisp_sdn.mapping import queries
 from lisp_sdn.mapping.chain import Kind, Query, Source
 from lisp_sdn.mapping.database import Database, Key, destination_of
 from lisp_sdn.mapping.intake import MAX_RECORDS, Arrival, Intake, requester_of, usable_rlocs
+from lisp_sdn.mapping.inventory import Inventory
 from lisp_sdn.mapping.publish import Publisher
 from lisp_sdn.mapping.recovery import Follower, recover, snapshot
 from lisp_sdn.mapping.report import Report
@@ -32,7 +32,7 @@ from lisp_sdn.mapping.statics import Statics
 from lisp_sdn.mapping.store import Change, MemoryStore, Store
 from lisp_sdn.mapping.table import code_of
 from lisp_sdn.model import Answer, AnswerPolicy, Mapping, Requester
-from lisp_sdn.views import MappingEntry, Refusal, RegistrationEntry, SiteState
+from lisp_sdn.views import Refusal
 from lisp_sdn.wire import (
     Ecm,
     EidRecord,
@@ -73,13 +73,14 @@ class MapSystem:
         self.sites = Sites(config)
         self.database = Database()
         self.resolver = Resolver(self.sites, self.database, policy, sources)
+        self.inventory = Inventory(self.sites, self.database, self.report)
         self._store = store
         self.intake = Intake(config)
         self._server = MapServer(self.sites, self.database, store, self.report)
         self._statics = Statics(config, self.database, store, self.report)
         self._follower = Follower(self.sites, self.database, self._server)
         self.requesters = Requesters(config.limits.requesters)
-        self._solicitor = Solicitor(config, rng, self.report)
+        self.solicitor = Solicitor(config, rng, self.report)
         self._publisher = Publisher(config, self.sites, self.resolver, self.report)
         self._waiting: deque[tuple[int, SendControl]] = deque()
 
@@ -166,7 +167,7 @@ class MapSystem:
         holders = self.requesters.take(prefix, shape=shape)
         return [
             MappingChanged(eid),
-            *self._solicitor.solicit(holders, prefix, now),
+            *self.solicitor.solicit(holders, prefix, now),
             *self._publisher.changed(eid, now),
         ]
 
@@ -186,7 +187,7 @@ class MapSystem:
         refused = self.intake.limited(target.address, now)
         if refused is not None:
             return [self._refused(refused, arrival.sender, now)]
-        if len(self._solicitor):
+        if len(self.solicitor):
             self._hear(request, target)
         if request.dont_reply:
             self.report.count("map-requests-in-dont-reply")
@@ -198,7 +199,7 @@ class MapSystem:
         for record in request.records[:MAX_RECORDS]:
             if not isinstance(record.eid, OtherEid):
                 prefix = prefix_key(destination_of(record.eid))
-                self._solicitor.heard(target.address.packed, prefix)
+                self.solicitor.heard(target.address.packed, prefix)
 
     def _receive_subscription(self, arrival: Arrival, now: float) -> list[Action]:
         """RFC 9437 section 5."""
@@ -338,7 +339,7 @@ class MapSystem:
         """When `handle_timer` wants to be called, epoch seconds; None: not before an event."""
         timers = (
             self._server.next_timer(),
-            self._solicitor.next_timer(),
+            self.solicitor.next_timer(),
             self._publisher.next_timer(),
         )
         return min((timer for timer in timers if timer is not None), default=None)
@@ -346,7 +347,7 @@ class MapSystem:
     def handle_timer(self, now: float) -> list[Action]:
         """Do what is due: expire registrations, repeat SMRs and Map-Notifies."""
         actions = self._settle(self._server.expire(now), now)
-        actions += self._solicitor.handle_timer(now)
+        actions += self.solicitor.handle_timer(now)
         return actions + self._publisher.handle_timer(now)
 
     # --- copies in other processes ---
@@ -366,38 +367,20 @@ class MapSystem:
             actions += self.answer_changed(destination_of(key), now, shape=shape)
         return actions
 
-    # --- what REST and CLI show ---
-
-    def site_state(self, name: str) -> SiteState:
-        """The state of a configured site. Raises KeyError."""
-        site = self.sites.by_name[name]
-        return SiteState(site.registrations, site.last_registration)
-
-    def mappings(self, start: EidPrefix | None = None) -> Iterator[MappingEntry]:
-        """The mapping database in order of `EidPrefix.sort_key`, from `start` on. Lazy."""
-        return queries.mappings(self.database, self.sites, start)
-
-    def mapping(self, eid: EidPrefix) -> MappingEntry | None:
-        """The entry with exactly this EID-prefix."""
-        return queries.mapping(self.database, self.sites, eid)
-
-    def registrations(self, start: EidPrefix | None = None) -> Iterator[RegistrationEntry]:
-        """Live registrations in order, those of one EID-prefix by xTR-ID. Lazy."""
-        return queries.registrations(self.database, start)
+    # --- what REST and CLI show; see also `inventory` ---
 
     def refusals(self) -> list[Refusal]:
         """Drops and refusals, grouped, the newest first."""
         return self.report.refusals()
 
-    def counters(self) -> dict[str, int]:
-        """Every counter and gauge by name, after draft-ietf-lisp-yang where that has one."""
+    def gauges(self) -> dict[str, int]:
+        """How much there is of what, by name."""
         return {
-            **self.report.counters,
             "registrations": self.database.registered,
             "static-mappings": self.database.static,
             "requesters": len(self.requesters),
             "requesters-forgotten": self.requesters.forgotten,
-            "smrs-pending": len(self._solicitor),
+            "smrs-pending": len(self.solicitor),
             "subscriptions": len(self._publisher),
             "map-notifies-waiting": len(self._waiting),
         }
