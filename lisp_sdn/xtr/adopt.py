@@ -23,7 +23,7 @@ from lisp_sdn.rules import (
     cookie_class,
 )
 from lisp_sdn.xtr.cache import CacheKey, Entry, Via
-from lisp_sdn.xtr.compiler import _cache_match, cache_priority
+from lisp_sdn.xtr.compiler import cache_match, cache_priority
 from lisp_sdn.xtr.frames import ETH_IPV4, ETH_IPV6
 from lisp_sdn.xtr.hosts import Host
 from lisp_sdn.xtr.pipeline import FROM_TUNNEL, IID_MASK, METADATA_MASK, TableId
@@ -66,7 +66,7 @@ def _key(rule: FlowRule) -> CacheKey | None:
     source = None
     if f"ipv{version}_src" in fields:
         source = EidPrefix(iid, _network(fields[f"ipv{version}_src"], version))
-    expected = (cache_priority(destination, source), _cache_match(destination, source))
+    expected = (cache_priority(destination, source), cache_match(destination, source))
     if (rule.priority, rule.match) != expected:
         return None
     return destination if source is None else SourceDestPrefix(source, destination)

@@ -205,6 +205,10 @@ class MapCache:
             name = trie.parent(name)
         return found
 
+    def overlapping(self, eid: EidPrefix) -> list[Entry]:
+        """Entries whose destination prefix shares an EID with `eid`."""
+        return self.covered_by(eid) + self.covering(eid)
+
     def _trie(self, eid: EidPrefix) -> pytricia.PyTricia:
         key = (eid.iid, eid.version)
         trie = self._tries.get(key)

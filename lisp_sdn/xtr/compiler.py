@@ -344,7 +344,8 @@ def cache_priority(destination: EidPrefix, source: EidPrefix | None) -> int:
     return CACHE_PRIORITY + destination.prefixlen * _PER_DESTINATION_BIT + scoped
 
 
-def _cache_match(destination: EidPrefix, source: EidPrefix | None) -> Match:
+def cache_match(destination: EidPrefix, source: EidPrefix | None) -> Match:
+    """Packets from an EID-facing port to, and maybe from, a prefix."""
     version = destination.version
     return match(
         metadata=(destination.iid, METADATA_MASK),
@@ -384,7 +385,7 @@ def destination(node: Node, topology: Topology, group_of: GroupOf) -> Compiled:
             _flow(
                 TableId.MAP_CACHE,
                 cache_priority(node.destination, None),
-                _cache_match(node.destination, None),
+                cache_match(node.destination, None),
                 goto=TableId.MISS,
                 kind=CookieClass.PENDING,
                 value=node.destination.iid,
@@ -415,7 +416,7 @@ def cache_entry(entry: Entry, topology: Topology, group_of: GroupOf) -> Compiled
     flow = _flow(
         TableId.MAP_CACHE,
         cache_priority(entry.destination, entry.source),
-        _cache_match(entry.destination, entry.source),
+        cache_match(entry.destination, entry.source),
         *actions,
         goto=goto,
         kind=CookieClass.MAP_CACHE,
@@ -453,10 +454,10 @@ def drop_reason(mapping: Mapping, topology: Topology) -> str | None:
     rlocs = rlocsets.normalise(mapping.locators)
     if topology.tunnel_port is None:
         return "no-tunnel-port"
-    return None if rlocsets.best(rlocs, topology) else rlocsets.why_unusable(rlocs, topology)
+    return rlocsets.why_unusable(rlocs, topology)
 
 
-def pending(iid: int, address: IPAddress, blocked: bool) -> Compiled:
+def pending(iid: int, address: IPAddress, *, blocked: bool) -> Compiled:
     """While a destination is resolved: few further packets reach the controller.
 
     blocked: nothing more can be held for it, so its packets are dropped in the switch.
@@ -467,7 +468,7 @@ def pending(iid: int, address: IPAddress, blocked: bool) -> Compiled:
             _flow(
                 TableId.MAP_CACHE,
                 PENDING_PRIORITY,
-                _cache_match(host, None),
+                cache_match(host, None),
                 *(() if blocked else (ToController(),)),
                 meter=None if blocked else MeterId.PENDING,
                 kind=CookieClass.PENDING,

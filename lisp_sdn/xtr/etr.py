@@ -44,6 +44,10 @@ class Etr:
             EidRecord.from_mapping(Mapping(eid).with_locators(locators)) for eid in self.prefixes()
         )
 
+    def serves(self, eid: EidPrefix) -> bool:
+        """Whether it is, or is in, one of these EID-prefixes."""
+        return any(own.covers(eid) for own in self.prefixes())
+
     def register(self, now: float) -> None:
         """Send the Map-Register that is due, and note when the next one is."""
         records = self.records()

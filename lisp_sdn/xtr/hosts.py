@@ -55,6 +55,9 @@ class Hosts:
     def __len__(self) -> int:
         return len(self._hosts)
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._hosts
+
     def __iter__(self) -> Iterator[Host]:
         return iter(self._hosts.values())
 

@@ -1,4 +1,4 @@
-"""The ITR of one xTR: misses, Map-Requests, answers, the map-cache's life (RFC 9300, RFC 9301)."""
+"""The ITR of one xTR: misses, held packets, Map-Requests, Map-Replies (RFC 9300, RFC 9301)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from lisp_sdn.address import EidPrefix, IPAddress, SourceDestPrefix
+from lisp_sdn.address import EidPrefix, IPAddress
 from lisp_sdn.model import Act
 from lisp_sdn.rules import Output, Port, RuleAction
 from lisp_sdn.wire import MapRequest, RequestRecord
@@ -52,9 +52,11 @@ class Teller(Protocol):
 
 
 class Itr:
-    """Resolves what the switch does not know. name: of the xTR. embedded: its Map-Resolver is ours.
+    """Resolves what the switch does not know.
 
-    pending: resolutions at once. actions_of: the actions of an installed entry's flow. tell: sends ICMP errors.
+    name: of the xTR. pending: resolutions at once. embedded: its Map-Resolver is ours.
+    actions_of: the actions of an installed entry's flow. reassert: sends that flow again.
+    tell: sends ICMP errors.
     """
 
     def __init__(
@@ -62,9 +64,9 @@ class Itr:
         name: str,
         outbox: Outbox,
         timers: Timers,
+        topology: Callable[[], Topology],
         rng: random.Random,
         pending: int,
-        topology: Callable[[], Topology],
         keeper: CacheKeeper,
         hold: HoldQueue,
         *,
@@ -193,7 +195,10 @@ class Itr:
     def _ask_for(self, key: HoldKey, source: IPAddress, now: float) -> None:
         iid, destination = key
         resolution = Resolution(
-            Purpose.MISS, EidPrefix.host(iid, destination), EidPrefix.host(iid, source)
+            Purpose.MISS,
+            EidPrefix.host(iid, destination),
+            EidPrefix.host(iid, source),
+            began=now,
         )
         self.resolutions.add(resolution)
         self._request(resolution, now)
@@ -223,8 +228,7 @@ class Itr:
         if resolution is None:
             return
         if resolution.paused:
-            self.resolutions.end(resolution)
-            self._out.touch("pending", _hold_key(resolution))
+            self._end(resolution)
         elif resolution.attempts <= MAX_RETRANSMISSIONS:
             self._request(resolution, now)
             self._announce(resolution)
@@ -250,6 +254,7 @@ class Itr:
     def ask_again(
         self, eid: EidPrefix, source: EidPrefix | None, entry: CacheKey | None, now: float
     ) -> None:
+        """Send a Map-Request for something that is, or may be, cached. entry: its key."""
         resolution = Resolution(Purpose.REFRESH, eid, source, entry)
         known = self.resolutions.get(resolution.name)
         if known is not None:
@@ -272,7 +277,8 @@ class Itr:
         if resolution.purpose is Purpose.MISS:
             asked = resolution.source.network.network_address if resolution.source else None
             self.release(_hold_key(resolution), now, asked)
-        elif accepted and resolution.entry not in (None, *(key for key, _ in accepted)):
+            return
+        if accepted and resolution.entry and resolution.entry not in dict(accepted):
             self._keeper.remove(resolution.entry, "replaced")
 
     def _accept(self, resolution: Resolution, records: Sequence[Record]) -> list[Record]:
@@ -280,7 +286,8 @@ class Itr:
         covering = [
             destination_of(key)
             for key, _ in records
-            if destination_of(key).covers(resolution.eid) or resolution.eid.covers(destination_of(key))
+            if destination_of(key).covers(resolution.eid)
+            or resolution.eid.covers(destination_of(key))
         ]
         accepted = []
         for key, mapping in records:
@@ -290,15 +297,20 @@ class Itr:
                 self._out.drop("record-not-asked-for", str(key), str(resolution.eid))
         return accepted
 
+    def _end(self, resolution: Resolution) -> None:
+        self.resolutions.end(resolution)
+        self._timers.cancel(("retry", resolution.name))
+        self._out.touch("pending", _hold_key(resolution))
+
     # --- the network changed -----------------------------------------------------------------
 
-    def clear(self, key: EidPrefix | SourceDestPrefix | None, now: float) -> int:
+    def forget(self, key: CacheKey | None) -> int:
         """Forget entries on an operator's word, and that they were asked for; returns how many."""
         eid = None if key is None else destination_of(key)
         self.resolutions.forget(eid)
         for resolution in self.resolutions.misses():
             if resolution.paused and (eid is None or eid.covers(resolution.eid)):
-                self._timers.schedule(("retry", resolution.name), now)
+                self._end(resolution)
         return self._keeper.clear(key)
 
     def mapping_changed(self, eid: EidPrefix, now: float) -> None:
@@ -313,8 +325,7 @@ class Itr:
     def disconnected(self) -> None:
         """The switch is away: nothing can be released, so nothing is held."""
         for resolution in self.resolutions.misses():
-            self.resolutions.end(resolution)
-            self._timers.cancel(("retry", resolution.name))
+            self._end(resolution)
         for key in self._hold.destinations():
             self.give_up(key, "switch-disconnected")
 

@@ -21,6 +21,7 @@ PRIME_INTERVAL = 300.0
 """Seconds; Open vSwitch forgets a next hop that was not used for 900 s."""
 
 _STALE = 2 * PRIME_INTERVAL
+_USED_FOR = 60.0
 _LOOPBACK = IPv4Address("127.0.0.1")
 PROBE_FRAME = replies.ip_frame(
     "00:00:00:00:00:00",
@@ -38,7 +39,7 @@ class Neighbours:
         outbox: Outbox,
         timers: Timers,
         topology: Callable[[], Topology],
-        in_use: Callable[[IPAddress], bool],
+        in_use: Callable[[], frozenset[IPAddress]],
         delay: float,
     ) -> None:
         self._outbox = outbox
@@ -47,6 +48,8 @@ class Neighbours:
         self._in_use = in_use
         self._delay = delay
         self._known: set[IPAddress] = set()
+        self._used: frozenset[IPAddress] = frozenset()
+        self._used_at = float("-inf")
         self._first: dict[IPAddress, float] = {}
         self._last: dict[IPAddress, float] = {}
 
@@ -76,7 +79,9 @@ class Neighbours:
 
     def due(self, rloc: IPAddress, now: float) -> None:
         """Prime again while used."""
-        if rloc in self._known or self._in_use(rloc):
+        if now - self._used_at >= _USED_FOR:
+            self._used, self._used_at = self._in_use(), now
+        if rloc in self._known or rloc in self._used:
             self._prime(rloc, now)
         else:
             self._first.pop(rloc, None)

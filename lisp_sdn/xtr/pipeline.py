@@ -58,7 +58,7 @@ class MeterId(IntEnum):
     ICMP = 1
     NEIGHBOUR = 2
     PENDING = 3
-    MISS_BASE = 0x10000
+    MISS_BASE = 0x100
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,16 @@ class Program:
         """Whether some flow continues in this group."""
         return self._group_uses[group_id] > 0
 
+    def live_sets(self) -> Iterable[RlocSet]:
+        """The RLOC-sets in use."""
+        return self._set_uses.keys()
+
+    def counts(self) -> tuple[int, int, int]:
+        """How many flows, groups and meters are wanted, as last compiled."""
+        flows = sum(len(item.flows) for item in self._compiled.values())
+        meters = sum(len(item.meters) for item in self._compiled.values())
+        return flows, len(self._group_uses), meters
+
     def start(self, owners: Iterable[Owner], installed: Ruleset) -> list[RuleChange]:
         """A switch that holds `installed` is there: bring it to what the owners want."""
         self._compiled.clear()

@@ -90,6 +90,7 @@ class Resolution:
     eid: what is asked for. source: the source EID to ask with. entry: the cache entry that is
     refreshed. attempts: requests sent. paused: given up for PAUSE seconds. announced: the switch
     is told to send few of its packets. nonces: of all requests sent; any may be answered.
+    began: seconds since the epoch.
     """
 
     purpose: Purpose
@@ -97,6 +98,7 @@ class Resolution:
     source: EidPrefix | None
     entry: CacheKey | None = None
     nonces: list[int] = field(default_factory=list)
+    began: float = 0.0
     attempts: int = 0
     paused: bool = False
     announced: bool = False
@@ -163,10 +165,6 @@ class Resolutions:
 
     def expects(self, nonce: int) -> bool:
         """Whether a Map-Request with this nonce is outstanding."""
-        return nonce in self._by_nonce
-
-    def expects(self, nonce: int) -> bool:
-        """Whether an answer with this nonce is awaited."""
         return nonce in self._by_nonce
 
     def answered(self, nonce: int) -> Resolution | None:

@@ -53,8 +53,10 @@ def best(rlocs: RlocSet, topology: Topology) -> RlocSet:
     return tuple(weighted or chosen)
 
 
-def why_unusable(rlocs: RlocSet, topology: Topology) -> str:
-    """The reason code for an RLOC-set of which `best` leaves nothing."""
+def why_unusable(rlocs: RlocSet, topology: Topology) -> str | None:
+    """The reason code for an RLOC-set of which `best` leaves nothing; None if it does."""
+    if best(rlocs, topology):
+        return None
     addresses = [item.rloc for item in rlocs if item.usable and isinstance(item.rloc, IPAddress)]
     if not addresses:
         return "no-usable-rloc"

@@ -1,0 +1,272 @@
+"""The life of map-cache entries: stored, activated, refreshed, replaced, expired, adopted.
+
+RFC 9300 section 6, RFC 9301 sections 5.4 (TTL), 5.5 (overlaps) and 6.1 (SMR).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from lisp_sdn.address import EidPrefix, SourceDestPrefix
+from lisp_sdn.model import Mapping
+from lisp_sdn.xtr import rlocsets
+from lisp_sdn.xtr.cache import CacheKey, Entry, MapCache, Via, lifetime
+from lisp_sdn.xtr.neighbours import Neighbours
+from lisp_sdn.xtr.outbox import Outbox
+from lisp_sdn.xtr.queue import HoldKey
+from lisp_sdn.xtr.timers import Timers
+from lisp_sdn.xtr.topology import Topology
+
+ADOPTED_LIFETIME = 900.0
+"""Seconds that an entry taken over from the switch lives without a Map-Reply that confirms it."""
+
+SMR_INTERVAL = 3.0
+"""RFC 9301 section 6.1: an SMR leads to one Map-Request per EID-prefix in this many seconds."""
+
+_REFRESH_SHARE = 0.1
+_REFRESH_AT_MOST = 60.0
+_BATCH = 200
+_BATCH_INTERVAL = 0.05
+
+Record = tuple[CacheKey, Mapping]
+
+
+class Asker(Protocol):
+    """What the keeper needs of the ITR."""
+
+    def ask_again(
+        self, eid: EidPrefix, source: EidPrefix | None, entry: CacheKey | None, now: float
+    ) -> None:
+        """Send a Map-Request for something that is, or may be, cached."""
+
+    def release(self, key: HoldKey, now: float) -> None:
+        """The entry that these packets wait for is active."""
+
+    def give_up(self, key: HoldKey, reason: str) -> None:
+        """It never will be."""
+
+
+class CacheKeeper:
+    """Owns the map-cache of one xTR.
+
+    embedded: the Map-Resolver is ours, so that asking costs no message.
+    """
+
+    def __init__(
+        self,
+        cache: MapCache,
+        outbox: Outbox,
+        timers: Timers,
+        topology: Callable[[], Topology],
+        neighbours: Neighbours,
+        *,
+        embedded: bool,
+    ) -> None:
+        self.cache = cache
+        self._out = outbox
+        self._timers = timers
+        self._topology = topology
+        self._neighbours = neighbours
+        self._embedded = embedded
+        self._waiting: dict[CacheKey, dict[HoldKey, None]] = {}
+        self._revalidate: OrderedDict[CacheKey, None] = OrderedDict()
+        self.asker: Asker
+
+    def wait(self, entry: Entry, key: HoldKey) -> None:
+        """Packets of this destination wait for the entry to become active."""
+        self._waiting.setdefault(entry.key, {})[key] = None
+
+    # --- answers -----------------------------------------------------------------------------
+
+    def store(self, records: Iterable[Record], asked: EidPrefix | None, now: float) -> None:
+        """Take in the records of one Map-Reply. asked: the source EID of the Map-Request."""
+        listed = sorted(records, key=lambda record: destination_of(record[0]).prefixlen)
+        together = {key for key, _ in listed}
+        for key, mapping in listed:
+            self._store(key, mapping, asked, together, now)
+
+    def _store(
+        self,
+        key: CacheKey,
+        mapping: Mapping,
+        asked: EidPrefix | None,
+        together: set[CacheKey],
+        now: float,
+    ) -> None:
+        if mapping.ttl_minutes == 0:
+            self.remove(key, "ttl-zero")
+            return
+        expires = now + lifetime(mapping.ttl_minutes)
+        replaced, expires = self._overlaps(key, together, expires)
+        entry = self.cache.get(key)
+        if entry is None:
+            entry = Entry(key, mapping, now, now, expires)
+            self._insert(entry)
+        entry.mapping, entry.updated, entry.expires = mapping, now, expires
+        entry.via = Via.MAP_REPLY
+        entry.asked = asked or entry.asked
+        self.cache.touch(entry)
+        self._schedule(entry, now)
+        for old in replaced:
+            self.remove(old.key, "replaced")
+        hops = rlocsets.next_hops(rlocsets.normalise(mapping.locators), self._topology())
+        ready = self._neighbours.ready_at(hops, now) if hops else now
+        if ready <= now:
+            self.activate(key, now)
+        else:
+            self._timers.schedule(("ready", key), ready)
+
+    def _insert(self, entry: Entry) -> None:
+        for evicted in self.cache.insert(entry):
+            self._out.counters["map-cache-evictions"] += 1
+            self._gone(evicted, "evicted")
+
+    def _overlaps(
+        self, key: CacheKey, together: set[CacheKey], expires: float
+    ) -> tuple[list[Entry], float]:
+        """Entries that the new one replaces, and its expiry beside those that stay.
+
+        RFC 9301 section 5.5: a less-specific record replaces what it covers; where entries stay
+        beside it, it expires no later than they do.
+        """
+        destination = destination_of(key)
+        scoped = isinstance(key, SourceDestPrefix)
+        replaced = []
+        for other in self.cache.covered_by(destination):
+            if other.key == key or other.key in together:
+                continue
+            if other.destination == destination:
+                if (other.source is None) == scoped:
+                    replaced.append(other)
+            elif other.mapping.negative or other.via is Via.ADOPTED:
+                expires = min(expires, other.expires)
+            elif not scoped:
+                replaced.append(other)
+        return replaced, expires
+
+    def _schedule(self, entry: Entry, now: float) -> None:
+        margin = min(_REFRESH_AT_MOST, (entry.expires - now) * _REFRESH_SHARE)
+        self._timers.schedule(("refresh", entry.key), entry.expires - margin)
+        self._timers.schedule(("expire", entry.key), entry.expires)
+
+    def activate(self, key: CacheKey, now: float) -> None:
+        """The next hops of an entry are known: let its traffic go."""
+        entry = self.cache.get(key)
+        if entry is None:
+            return
+        fresh = entry.active is None and entry.adopted is None
+        changed = entry.active != entry.mapping
+        entry.active, entry.adopted, entry.programmed = entry.mapping, None, now
+        self._timers.cancel(("ready", key))
+        self._out.touch("cache", entry.destination)
+        if fresh or changed:
+            kind = "map-cache.added" if fresh else "map-cache.changed"
+            self._out.event(kind, str(key), **_summary(entry.mapping))
+        for hold_key in self._waiting.pop(key, ()):
+            self.asker.release(hold_key, now)
+
+    # --- the life of entries -----------------------------------------------------------------
+
+    def refresh_due(self, key: CacheKey, now: float) -> None:
+        """It will expire soon; its flow is still there, so it is in use."""
+        entry = self.cache.get(key)
+        if entry is not None and entry.installed:
+            self.refresh(entry, now)
+
+    def refresh(self, entry: Entry, now: float) -> None:
+        """Ask again for an entry."""
+        # RFC 9301 5.2 leaves the Source EID out of a refresh; where the answer may depend on it,
+        # and with a Map-Resolver of ours, the same question is asked again.
+        source = entry.asked if self._embedded or entry.source is not None else None
+        self.asker.ask_again(entry.destination, source, entry.key, now)
+
+    def remove(self, key: CacheKey, why: str) -> None:
+        """Take an entry and its flows out."""
+        entry = self.cache.remove(key)
+        if entry is not None:
+            self._gone(entry, why)
+
+    def _gone(self, entry: Entry, why: str) -> None:
+        for kind in ("refresh", "expire", "ready"):
+            self._timers.cancel((kind, entry.key))
+        self._revalidate.pop(entry.key, None)
+        self._out.touch("cache", entry.destination)
+        self._out.event("map-cache.removed", str(entry.key), reason=why)
+        for key in self._waiting.pop(entry.key, ()):
+            self.asker.give_up(key, f"entry-{why}")
+
+    def forget(self, key: EidPrefix | SourceDestPrefix | None) -> int:
+        """Forget the entry with exactly this key, or all, on an operator's word."""
+        entries = [entry for entry in self.cache if key is None or entry.key == key]
+        for entry in entries:
+            self.remove(entry.key, "cleared")
+        return len(entries)
+
+    def clear(self, key: CacheKey | None) -> int:
+        """Forget the entry with exactly this key, or all; returns how many went."""
+        entries = list(self.cache) if key is None else [self.cache.get(key)]
+        for entry in entries:
+            if entry is not None:
+                self.remove(entry.key, "cleared")
+        return sum(entry is not None for entry in entries)
+
+    def mapping_changed(self, eid: EidPrefix, now: float) -> None:
+        """The answer for (part of) this prefix may be another: ask again for what is cached."""
+        covering = self.cache.covering(eid)
+        for entry in (*self.cache.covered_by(eid), *covering):
+            if entry.mapping.negative:
+                # Nothing flows through it; the next packet asks and is held meanwhile.
+                self.remove(entry.key, "mapping-changed")
+            else:
+                self._revalidate[entry.key] = None
+        if any(not entry.mapping.negative for entry in covering):
+            self.asker.ask_again(eid, covering[0].asked, None, now)
+        self.revalidate_some(now)
+
+    def solicited(self, eid: EidPrefix, now: float) -> None:
+        """A Solicit-Map-Request named a prefix (RFC 9301 section 6.1)."""
+        for entry in self.cache.overlapping(eid):
+            if now - entry.solicited < SMR_INTERVAL:
+                self._out.drop("smr-rate", str(entry.key))
+                continue
+            entry.solicited = now
+            self._revalidate[entry.key] = None
+        self.revalidate_some(now)
+
+    def revalidate_some(self, now: float) -> None:
+        """Ask for the next batch of entries whose mapping may have changed."""
+        for _ in range(min(_BATCH, len(self._revalidate))):
+            key, _ = self._revalidate.popitem(last=False)
+            entry = self.cache.get(key)
+            if entry is not None:
+                self.refresh(entry, now)
+        if self._revalidate:
+            self._timers.schedule(("revalidate", 0), now + _BATCH_INTERVAL)
+
+    def adopt(self, entries: Iterable[Entry]) -> int:
+        """Take over entries found on the switch; each is asked for again, a batch at a time."""
+        count = 0
+        for entry in entries:
+            if self.cache.get(entry.key) is not None:
+                continue
+            self._insert(entry)
+            self._timers.schedule(("expire", entry.key), entry.expires)
+            self._revalidate[entry.key] = None
+            count += 1
+        return count
+
+
+def destination_of(key: CacheKey) -> EidPrefix:
+    """The destination EID-prefix of a map-cache key."""
+    return key.destination if isinstance(key, SourceDestPrefix) else key
+
+
+def _summary(mapping: Mapping) -> dict[str, object]:
+    if mapping.negative:
+        return {"action": mapping.action.text, "ttl_minutes": mapping.ttl_minutes}
+    return {
+        "rlocs": [str(locator.rloc) for locator in mapping.locators],
+        "ttl_minutes": mapping.ttl_minutes,
+    }

@@ -1,0 +1,74 @@
+"""Who owns rules, and which: the state of an xTR as the compiler sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from lisp_sdn.address import EidPrefix
+from lisp_sdn.xtr import compiler
+from lisp_sdn.xtr.cache import MapCache
+from lisp_sdn.xtr.compiler import Compiled, GroupOf
+from lisp_sdn.xtr.hosts import Hosts
+from lisp_sdn.xtr.outbox import Owner
+from lisp_sdn.xtr.queue import HoldQueue, Resolution, Resolutions
+from lisp_sdn.xtr.rlocsets import RlocSet
+from lisp_sdn.xtr.topology import Topology
+
+STATIC: Owner = ("static", 0)
+
+
+class Owners:
+    """Reads the parts of an xTR; holds nothing itself. per_eid: packets held per destination."""
+
+    def __init__(
+        self,
+        topology: Callable[[], Topology],
+        hosts: Hosts,
+        cache: MapCache,
+        resolutions: Resolutions,
+        hold: HoldQueue,
+        per_eid: int,
+    ) -> None:
+        self._topology = topology
+        self._hosts = hosts
+        self._cache = cache
+        self._resolutions = resolutions
+        self._hold = hold
+        self._per_eid = per_eid
+
+    def __iter__(self) -> Iterator[Owner]:
+        yield STATIC
+        for host in self._hosts:
+            yield ("host", host.key)
+        for node in self._cache.nodes():
+            yield ("cache", node.destination)
+        for resolution in self._resolutions.misses():
+            yield ("pending", pending_key(resolution))
+
+    def compile(self, owner: Owner, group_of: GroupOf) -> Compiled:
+        """The rules of an owner; none if it is gone."""
+        kind, key = owner
+        topology = self._topology()
+        if kind == "static":
+            return compiler.static(topology)
+        if kind == "host":
+            host = self._hosts.get(key)
+            return compiler.local_eid(host, topology) if host else Compiled()
+        if kind == "cache":
+            node = self._cache.node(key)
+            return compiler.destination(node, topology, group_of) if node else Compiled()
+        resolution = self._resolutions.miss(EidPrefix.host(*key))
+        if resolution is None or not resolution.announced:
+            return Compiled()
+        full = self._hold.count(key) >= self._per_eid
+        return compiler.pending(*key, blocked=resolution.paused or full)
+
+    def rloc_sets(self, owner: Owner) -> tuple[RlocSet, ...]:
+        """The RLOC-sets that need a group for an owner."""
+        node = self._cache.node(owner[1]) if owner[0] == "cache" else None
+        return compiler.rloc_sets(node, self._topology()) if node else ()
+
+
+def pending_key(resolution: Resolution) -> tuple[int, object]:
+    """(instance-ID, EID) of a resolution that packets wait for."""
+    return (resolution.eid.iid, resolution.eid.network.network_address)

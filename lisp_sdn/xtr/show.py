@@ -1,0 +1,51 @@
+"""What an xTR shows of itself, as the values that REST and CLI read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from lisp_sdn.model import Act, Locator
+from lisp_sdn.views import LocatorState, LocatorStatus, MapCacheEntry
+from lisp_sdn.xtr.cache import Entry
+from lisp_sdn.xtr.queue import Resolution
+from lisp_sdn.xtr.rlocsets import why_unusable
+from lisp_sdn.xtr.topology import Topology
+
+_STATES = {
+    "own-rloc": LocatorState.UP,
+    "no-source-rloc": LocatorState.NO_ROUTE,
+}
+
+
+def locator_state(locator: Locator, topology: Topology) -> LocatorState:
+    """Whether an RLOC can carry traffic of this xTR."""
+    if not locator.usable:
+        return LocatorState.DOWN
+    alone = (locator,)
+    reason = why_unusable(alone, topology)
+    return _STATES.get(reason or "", LocatorState.UP)
+
+
+def cache_entry(entry: Entry, topology: Topology) -> MapCacheEntry:
+    """A map-cache entry; incomplete until its RLOCs' next hops are resolved."""
+    mapping = entry.active or entry.mapping
+    locators = tuple(
+        LocatorStatus(item, locator_state(item, topology), entry.updated)
+        for item in mapping.locators
+    )
+    return MapCacheEntry(
+        entry.key,
+        entry.added,
+        locators,
+        mapping.action if mapping.negative else Act.NO_ACTION,
+        entry.expires,
+        entry.installed,
+        str(entry.via),
+    )
+
+
+def unanswered(resolutions: Iterable[Resolution]) -> list[MapCacheEntry]:
+    """EIDs that packets wait for."""
+    return [
+        MapCacheEntry(item.eid, item.began, complete=False, via="pending") for item in resolutions
+    ]
