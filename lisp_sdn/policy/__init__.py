@@ -39,6 +39,7 @@ rule that matches decides, and without one everybody gets the registered RLOC-se
     LoadMeter().observe(octets, now) -> dict[IPAddress, RlocLoad]        # for Conditions.load
 """
 
+from lisp_sdn.policy.balance import Balancer, Balancers, BalanceState, BalanceStatus
 from lisp_sdn.policy.conditions import BalancedWeights, Conditions, LoadMeter, RlocLoad
 from lisp_sdn.policy.diff import Change, RuleChange, affected, diff, rule_changes
 from lisp_sdn.policy.engine import PolicyEngine
@@ -47,7 +48,11 @@ from lisp_sdn.policy.match import Reason
 from lisp_sdn.policy.sites import KnownXtr, Sites
 
 __all__ = [
+    "BalanceState",
+    "BalanceStatus",
     "BalancedWeights",
+    "Balancer",
+    "Balancers",
     "Change",
     "Conditions",
     "Explanation",

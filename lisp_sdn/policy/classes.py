@@ -140,7 +140,9 @@ class Enumeration:
             yield self._place(text, Requester(itr_rlocs=(rloc,)), rules)
         yield self._place("no ITR-RLOC", Requester(), rules)
         for xtr in xtrs.values():
-            yield self._place(f"xTR {xtr.name}", replace(xtr.requester), rules)
+            for rlocs in _subsets(xtr.rlocs):
+                asking = replace(xtr.requester, itr_rlocs=rlocs)
+                yield self._place(f"xTR {xtr.name}", asking, rules)
 
     def _place(self, label: str, requester: Requester, rules: Pair) -> _Option:
         old, new = (side.index.place(requester, side.sites) for side in (self._old, self._new))
@@ -220,11 +222,19 @@ def _grouped(options: Iterable[_Option]) -> list[_Option]:
         groups.setdefault((option.rules, option.requester.xtr), []).append(option)
     result = []
     for members in groups.values():
-        labels = [member.label for member in members]
+        labels = list(dict.fromkeys(member.label for member in members))
         if len(labels) > SHOWN:
             labels = [*labels[:SHOWN], f"{len(labels) - SHOWN} more"]
         result.append(replace(members[0], label=" or ".join(labels)))
     return result
+
+
+def _subsets(rlocs: tuple[IPAddress, ...]) -> Iterator[tuple[IPAddress, ...]]:
+    """The ITR-RLOCs with which an xTR of ours can ask, as far as they make a difference."""
+    yield rlocs
+    for size in (1, 2):
+        if size < len(rlocs):
+            yield from combinations(rlocs, size)
 
 
 def _representatives(networks: set[IPNetwork], what: str) -> Iterator[tuple[str, IPAddress]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import replace
 
 from hypothesis import strategies as st
 
@@ -32,7 +33,10 @@ MONDAY = 1_700_438_400.0  # 2023-11-20 00:00 UTC
 SITES = Sites(
     {EidPrefix.from_text("10.1.0.0/16"): "home", EidPrefix.from_text("[7] 10.1.0.0/16"): "home"},
     {ipaddress.ip_network("192.0.2.0/26"): "partner", ipaddress.ip_network("192.0.2.193"): "far"},
-    (KnownXtr("x1", "partner", (ITR_RLOCS[3],)), KnownXtr("x2", None, (ITR_RLOCS[0],))),
+    (
+        KnownXtr("x1", "partner", (ITR_RLOCS[3], ITR_RLOCS[2])),
+        KnownXtr("x2", None, (ITR_RLOCS[0],)),
+    ),
 )
 
 
@@ -115,6 +119,16 @@ sources = st.one_of(
     st.just(EidPrefix.from_text("2001:db8::1/128")),
 )
 
+
+def _as_known(requester: Requester) -> Requester:
+    """An xTR of ours asks with RLOCs of its own."""
+    own = {xtr.name: xtr.rlocs for xtr in SITES.xtrs}
+    if requester.xtr is None:
+        return requester
+    rlocs = own[requester.xtr]
+    return replace(requester, itr_rlocs=rlocs[: len(requester.itr_rlocs) or 1])
+
+
 requesters = st.builds(
     Requester,
     itr_rlocs=st.lists(st.sampled_from(ITR_RLOCS), max_size=2, unique=True).map(tuple),
@@ -123,7 +137,7 @@ requesters = st.builds(
     pitr=st.booleans(),
     xtr=st.sampled_from([None, None, "x1", "x2"]),
     authenticated=st.booleans(),
-)
+).map(_as_known)
 
 conditions = st.builds(
     lambda up, shares: Conditions(
