@@ -62,8 +62,8 @@ class Requesters:
         source: bytes | None = None,
         *,
         partial: bool = False,
-    ) -> None:
-        """`rloc` was told about `prefix`.
+    ) -> dict[bytes, bytes | None]:
+        """`rloc` was told about `prefix`; returns all who were, with their source EIDs.
 
         partial: the prefix is none that is registered: a negative answer, or a part of one.
         """
@@ -71,7 +71,7 @@ class Requesters:
         told = young.told.get(prefix)
         if told is None:
             if not self.capacity:
-                return
+                return {}
             told = young.told[prefix] = {}
             young.lengths.add(prefix[2] & 0xFF)
             if partial:
@@ -82,6 +82,12 @@ class Requesters:
             if young.count * 2 > self.capacity:
                 self._turn()
         told[rloc] = source
+        return told
+
+    @property
+    def generation(self) -> object:
+        """Another object after what `note` returned before is no longer what it would return."""
+        return self._young
 
     def _turn(self) -> None:
         self.forgotten += self._old.count
