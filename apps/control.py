@@ -7,6 +7,7 @@ import ipaddress
 import socket as constants
 import struct
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import eventlet
 from eventlet import hubs, patcher
@@ -48,6 +49,7 @@ class ControlSockets:
         self._on_datagram = on_datagram
         self._report = report
         self._sockets: list[ControlSocket] = []
+        self._receivers: list[Any] = []
         self._answering: ControlSocket | None = None
 
     def listen(self, endpoints: Sequence[Endpoint]) -> None:
@@ -79,13 +81,15 @@ class ControlSockets:
 
     def start(self) -> None:
         """Begin to receive."""
-        for entry in self._sockets:
-            eventlet.spawn(self._receive, entry)
+        self._receivers += [eventlet.spawn(self._receive, entry) for entry in self._sockets]
 
     def close(self) -> None:
         """Give the ports back."""
+        for receiver in self._receivers:
+            receiver.kill()
+        self._receivers.clear()
         for entry in self._sockets:
-            entry.close()
+            entry.socket.close()
         self._sockets.clear()
 
     def send(self, action: SendControl) -> None:
@@ -107,11 +111,8 @@ class ControlSockets:
         self._report(Dropped("control", reason, f"to {destination} {detail}".rstrip()))
 
     def _receive(self, entry: ControlSocket) -> None:
-        while not entry.closed:
-            try:
-                hubs.trampoline(entry.socket.fileno(), read=True)
-            except hubs.IOClosed:
-                return
+        while True:
+            hubs.trampoline(entry.socket.fileno(), read=True)
             for _ in range(BATCH):
                 received = entry.receive()
                 if received is None:
@@ -133,9 +134,10 @@ class ControlSocket:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.version = endpoint.address.version
-        self.closed = False
         family = constants.AF_INET if self.version == 4 else constants.AF_INET6
         self.socket = native.socket(family, constants.SOCK_DGRAM)
+        # The number may have been that of a socket that eventlet once waited for.
+        hubs.notify_opened(self.socket.fileno())
         self._buffer = bytearray(MAX_DATAGRAM)
         self._came_to: list[tuple[int, int, bytes]] = []
         try:
@@ -168,12 +170,6 @@ class ControlSocket:
         ancillary = [_reply_from(entry) for entry in self._came_to] if answering else []
         target = (str(destination.address), destination.port)
         self.socket.sendmsg([data], ancillary, 0, target)
-
-    def close(self) -> None:
-        """Give the port back."""
-        self.closed = True
-        hubs.notify_close(self.socket.fileno())
-        self.socket.close()
 
 
 _IP_PKTINFO = 8

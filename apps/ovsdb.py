@@ -85,13 +85,17 @@ def interface_problems(xtr: XtrSettings, rows: list[dict[str, Any]]) -> list[str
 
 def bridge_problems(rows: list[dict[str, Any]]) -> list[str]:
     """What is wrong with the overlay bridge. rows: of table Bridge with its datapath id."""
-    return [
-        f"bridge {row['name']}: fail_mode is {row['fail_mode'] or 'standalone'}, expected secure: "
-        "without a controller it would forward as a learning switch; "
-        f"ovs-vsctl set-fail-mode {row['name']} secure"
-        for row in rows
-        if row["fail_mode"] != "secure"
-    ]
+    found = []
+    for row in rows:
+        # Not set is an empty set, and means standalone.
+        mode = row["fail_mode"] if isinstance(row["fail_mode"], str) else "standalone"
+        if mode != "secure":
+            found.append(
+                f"bridge {row['name']}: fail_mode is {mode}, expected secure: without a "
+                "controller it would forget its flows and forward as a learning switch; "
+                f"ovs-vsctl set-fail-mode {row['name']} secure"
+            )
+    return found
 
 
 def repair(xtr: XtrSettings) -> str:

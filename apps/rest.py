@@ -102,7 +102,7 @@ def _request(incoming: webob.Request) -> Request:
     if length > MAX_BODY:
         raise Problem("too-large", f"{length} octets, at most {MAX_BODY} are taken")
     try:
-        body = incoming.body_file.read(MAX_BODY + 1) if _has_body(incoming) else b""
+        body = incoming.environ["wsgi.input"].read(MAX_BODY + 1) if _has_body(incoming) else b""
         # GET is webob's name for the query, whatever the method.
         query = dict(incoming.GET.items())
         path = incoming.path_info

@@ -1,0 +1,174 @@
+"""HTTP in and out; what the paths mean is the business of lisp_sdn.api."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from ipaddress import ip_address
+from typing import Any
+
+import eventlet
+import pytest
+from edge_fakes import FakeBrain, FakeSinks
+
+from lisp_sdn.actions import Action, ReadRules
+from lisp_sdn.address import Endpoint
+from lisp_sdn.api.http import Request, Response
+from lisp_sdn.apps import rest
+from lisp_sdn.apps.control import ListenError
+from lisp_sdn.apps.dispatch import Dispatcher
+from lisp_sdn.apps.rest import RestServer
+
+HTTP = eventlet.import_patched("http.client")
+LOOPBACK = Endpoint(ip_address("127.0.0.1"), 0)
+
+
+class Api:
+    """Notes requests; `answer` decides."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+        self.answer: Callable[[Request], tuple[Response, list[Action]]] = lambda request: (
+            Response(200, {"Content-Type": "application/json"}, b'{"a": 1}'),
+            [],
+        )
+
+    def handle(self, request: Request, now: float) -> tuple[Response, list[Action]]:
+        assert now > 0
+        self.requests.append(request)
+        return self.answer(request)
+
+
+@pytest.fixture
+def api() -> Api:
+    return Api()
+
+
+@pytest.fixture
+def sinks() -> FakeSinks:
+    return FakeSinks()
+
+
+@pytest.fixture
+def server(api: Api, sinks: FakeSinks) -> Iterator[RestServer]:
+    dispatcher = Dispatcher(FakeBrain())
+    dispatcher.sinks = sinks
+    made = RestServer(LOOPBACK, api.handle, dispatcher)
+    yield made
+    made.close()
+
+
+def call(
+    server: RestServer, method: str, path: str, body: bytes = b"", **more: Any
+) -> tuple[str, dict[str, str], bytes]:
+    """One request through the WSGI interface: status line, headers, body."""
+    path, _, query = path.partition("?")
+    environ = {
+        "REQUEST_METHOD": method,
+        "PATH_INFO": path,
+        "QUERY_STRING": query,
+        "SERVER_NAME": "localhost",
+        "SERVER_PORT": "80",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "wsgi.url_scheme": "http",
+        "wsgi.input": io.BytesIO(body),
+        "CONTENT_LENGTH": str(len(body)),
+        **more,
+    }
+    started: list[Any] = []
+    data = b"".join(server.application(environ, lambda *arguments: started.extend(arguments)))
+    return started[0], dict(started[1]), data
+
+
+def test_a_request_arrives_whole(server: RestServer, api: Api) -> None:
+    call(
+        server,
+        "PUT",
+        "/lisp/v1/mappings/10.0.0.0/24?iid=5&dry_run=true",
+        b'{"x": 2}',
+        HTTP_IF_MATCH='"tag"',
+        CONTENT_TYPE="application/json",
+    )
+    (request,) = api.requests
+    assert (request.method, request.path) == ("PUT", "/lisp/v1/mappings/10.0.0.0/24")
+    assert dict(request.query) == {"iid": "5", "dry_run": "true"}
+    assert request.body == b'{"x": 2}'
+    assert request.header("if-match") == '"tag"'
+    assert request.header("content-type") == "application/json"
+
+
+def test_the_response_is_as_the_api_made_it(server: RestServer) -> None:
+    status, headers, body = call(server, "GET", "/")
+    assert status == "200 OK"
+    assert headers == {"Content-Type": "application/json", "Content-Length": "8"}
+    assert body == b'{"a": 1}'
+
+
+def test_no_content_has_no_length(server: RestServer, api: Api) -> None:
+    api.answer = lambda request: (Response(204), [])
+    assert call(server, "DELETE", "/x") == ("204 No Content", {}, b"")
+
+
+def test_actions_are_carried_out(server: RestServer, api: Api, sinks: FakeSinks) -> None:
+    api.answer = lambda request: (Response(204), [ReadRules(1)])
+    call(server, "DELETE", "/x")
+    assert sinks.done == [ReadRules(1)]
+
+
+def test_a_bug_is_a_problem_document_without_its_insides(
+    server: RestServer, api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(request: Request) -> tuple[Response, list[Action]]:
+        raise KeyError("secret")
+
+    api.answer = broken
+    status, headers, body = call(server, "GET", "/x")
+    assert status == "500 Internal Server Error"
+    assert headers["Content-Type"] == "application/problem+json"
+    document = json.loads(body)
+    assert document["status"] == 500
+    assert b"secret" not in body
+    assert b"Traceback" not in body
+    assert caplog.records[0].exc_info is not None
+
+
+def test_a_body_that_is_too_long_is_refused(
+    server: RestServer, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rest, "MAX_BODY", 10)
+    status, _, body = call(server, "PUT", "/x", bytes(11))
+    assert status.startswith("413")
+    assert json.loads(body)["type"].endswith("/too-large")
+    status, _, _ = call(
+        server, "PUT", "/x", bytes(11), CONTENT_LENGTH="", HTTP_TRANSFER_ENCODING="chunked"
+    )
+    assert status.startswith("413")
+    assert api.requests == []
+
+
+def test_a_query_that_is_not_utf8_is_a_problem(server: RestServer, api: Api) -> None:
+    status, headers, _ = call(server, "GET", "/x?a=%ff")
+    assert status.startswith("400")
+    assert headers["Content-Type"] == "application/problem+json"
+    assert api.requests == []
+
+
+def test_a_connection_serves_several_requests(server: RestServer, api: Api) -> None:
+    server.start()
+    with eventlet.Timeout(10):
+        client = HTTP.HTTPConnection("127.0.0.1", server.endpoint.port)
+        for number in range(3):
+            client.request("POST", f"/{number}", body=b"x" * number)
+            response = client.getresponse()
+            assert (response.status, response.read()) == (200, b'{"a": 1}')
+        client.request("HEAD", "/head")
+        assert client.getresponse().read() == b""
+        client.close()
+    assert [request.path for request in api.requests] == ["/0", "/1", "/2", "/head"]
+    assert [len(request.body) for request in api.requests] == [0, 1, 2, 0]
+
+
+def test_a_port_in_use_is_one_line(server: RestServer, api: Api) -> None:
+    with pytest.raises(ListenError, match=r"REST: cannot listen on TCP 127.0.0.1:\d+: Address"):
+        RestServer(server.endpoint, api.handle, Dispatcher(FakeBrain()))
