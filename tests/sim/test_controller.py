@@ -1,0 +1,199 @@
+"""The whole brain in memory: two sites, the embedded mapping system, simulated switches."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Iterable
+from typing import cast
+
+import pytest
+from xtr_network import Network, Site
+
+from lisp_sdn.actions import (
+    Action,
+    ApplyRules,
+    Dropped,
+    Event,
+    PacketOut,
+    ReadRules,
+    SendControl,
+)
+from lisp_sdn.address import EidPrefix, Endpoint, IPAddress
+from lisp_sdn.controller import AnyAction, Controller
+from lisp_sdn.mapping.store import MemoryStore
+from lisp_sdn.model import Act, Locator, Mapping
+from lisp_sdn.wire import Ecm, MapReply, MapRequest, RequestRecord, decode
+
+
+class ControlledNetwork(Network):
+    """The simulated network, with the controller in the place of the fake mapping system."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.controller = Controller(self.config, store=MemoryStore(), rng=random.Random(7))
+        self.sent: list[SendControl] = []
+        self.by_datapath = {site.switch.datapath_id: site for site in self.sites.values()}
+        for name, site in self.sites.items():
+            site.xtr = self.controller.xtrs[name]
+
+    def start(self) -> None:
+        self.carry_out(self.controller.start(self.now))
+        for site in self.sites.values():
+            site.connect()
+        self.advance(1.0)
+
+    def do(self, site: Site, actions: Iterable[object]) -> None:
+        self.carry_out(self.controller.settle(cast("Iterable[AnyAction]", actions), self.now))
+
+    def carry_out(self, actions: Iterable[Action]) -> None:
+        todo = deque(actions)
+        while todo:
+            match todo.popleft():
+                case ApplyRules() as action:
+                    self.by_datapath[action.datapath_id].switch.apply(action.changes)
+                case PacketOut() as action:
+                    site = self.by_datapath[action.datapath_id]
+                    trace = site.switch.packet_out(action.frame, action.in_port, action.actions)
+                    self.follow(site, trace)
+                case ReadRules() as action:
+                    site = self.by_datapath[action.datapath_id]
+                    rules = site.switch.ruleset()
+                    todo.extend(
+                        self.controller.installed(action.datapath_id, site.ports, rules, self.now)
+                    )
+                case SendControl() as action:
+                    self.sent.append(action)
+                case Dropped() as action:
+                    self.drops.append(action)
+                case Event() as action:
+                    self.events.append(action)
+
+    def datagram(self, data: bytes, source: Endpoint) -> list[SendControl]:
+        self.sent.clear()
+        self.carry_out(self.controller.receive(data, source, self.now))
+        return list(self.sent)
+
+    def counter(self, name: str) -> float:
+        return sum(c.value for c in self.controller.management.counters() if c.name == name)
+
+
+@pytest.fixture
+def network() -> ControlledNetwork:
+    made = ControlledNetwork()
+    made.start()
+    return made
+
+
+def ask(eid: str, rloc: str = "192.0.2.99") -> bytes:
+    """An ECM Map-Request as a foreign ITR sends it."""
+    wanted = EidPrefix.from_text(eid)
+    itr = Endpoint(_ip(rloc), 61001)
+    request = MapRequest(1234, None, (itr.address,), (RequestRecord(wanted),))
+    inner = Endpoint(wanted.network.network_address, 4342)
+    return Ecm(itr, inner, request.serialize()).serialize()
+
+
+def _ip(text: str) -> IPAddress:
+    return EidPrefix.from_text(text).network.network_address
+
+
+def test_ping_resolves_through_the_embedded_map_server(network: ControlledNetwork) -> None:
+    left = network["xa"].add(1, "10.1.0.1", "02:00:00:00:01:01")
+    right = network["xb"].add(1, "10.2.0.1", "02:00:00:00:02:01")
+    network.send("xa", 1, left.frame("10.2.0.1", b"ping"))
+    network.advance(1.0)
+    assert [packet[20:] for packet in right.received] == [b"ping"]
+    network.send("xb", 1, right.frame("10.1.0.1", b"pong"))
+    network.advance(1.0)
+    assert [packet[20:] for packet in left.received] == [b"pong"]
+    assert network.counter("map-requests-in") == 2
+    (row,) = network.controller.management.map_cache("xa", network.now)
+    assert str(row.eid) == "[1] 10.2.0.0/16"
+    assert row.complete
+
+
+def test_the_second_packet_does_not_reach_the_controller(network: ControlledNetwork) -> None:
+    left = network["xa"].add(1, "10.1.0.1", "02:00:00:00:01:01")
+    right = network["xb"].add(1, "10.2.0.1", "02:00:00:00:02:01")
+    network.send("xa", 1, left.frame("10.2.0.1", b"1"))
+    network.advance(1.0)
+    punts = network.punts
+    network.send("xa", 1, left.frame("10.2.0.1", b"2"))
+    assert network.punts == punts
+    assert [packet[20:] for packet in right.received] == [b"1", b"2"]
+
+
+def test_a_foreign_itr_is_answered_from_the_same_database(network: ControlledNetwork) -> None:
+    (answer,) = network.datagram(ask("[1] 10.2.0.1"), Endpoint(_ip("192.0.2.99"), 4342))
+    assert answer.destination == Endpoint(_ip("192.0.2.99"), 61001)
+    reply = decode(answer.data)
+    assert isinstance(reply, MapReply)
+    (record,) = reply.records
+    assert str(record.eid) == "[1] 10.2.0.0/16"
+    assert [str(locator.rloc) for locator in record.locators] == ["192.0.2.2", "2001:db8:ffff::2"]
+    assert not record.authoritative
+
+
+def test_an_unmapped_eid_is_one_request_and_one_negative_entry(
+    network: ControlledNetwork,
+) -> None:
+    left = network["xa"].add(1, "10.1.0.1", "02:00:00:00:01:01")
+    before = network.counter("map-requests-in")
+    for number in range(50):
+        network.send("xa", 1, left.frame("172.16.0.1", bytes([number])))
+    assert network.counter("map-requests-in") == before + 1
+    assert network.punts == 1
+    (row,) = network.controller.management.map_cache("xa", network.now)
+    assert (row.action, row.locators) == (Act.NATIVELY_FORWARD, ())
+
+
+def test_a_static_mapping_moves_traffic_at_once(network: ControlledNetwork) -> None:
+    left = network["xa"].add(1, "10.1.0.1", "02:00:00:00:01:01")
+    network["xb"].add(1, "10.2.0.1", "02:00:00:00:02:01")
+    network.send("xa", 1, left.frame("10.2.0.1", b"1"))
+    network.advance(1.0)
+    mapping = Mapping(EidPrefix.from_text("[1] 10.2.0.0/16"), (Locator(_ip("192.0.2.77")),))
+    network.carry_out(network.controller.management.set_mapping(mapping, network.now))
+    network.advance(1.0)
+    network.sent_through_tunnel.clear()
+    network.send("xa", 1, left.frame("10.2.0.1", b"2"))
+    assert {str(sent.tunnel_destination) for sent in network.sent_through_tunnel} == {"192.0.2.77"}
+    network.carry_out(network.controller.management.remove_mapping(mapping.eid, network.now))
+    network.advance(1.0)
+    network.sent_through_tunnel.clear()
+    network.send("xa", 1, left.frame("10.2.0.1", b"3"))
+    assert {str(sent.tunnel_destination) for sent in network.sent_through_tunnel} <= {
+        "192.0.2.2",
+        "2001:db8:ffff::2",
+    }
+
+
+def test_clearing_the_map_cache(network: ControlledNetwork) -> None:
+    left = network["xa"].add(1, "10.1.0.1", "02:00:00:00:01:01")
+    network["xb"].add(1, "10.2.0.1", "02:00:00:00:02:01")
+    network.send("xa", 1, left.frame("10.2.0.1", b"1"))
+    network.advance(1.0)
+    management = network.controller.management
+    count, actions = management.clear_map_cache("xa", None, network.now)
+    network.carry_out(actions)
+    assert count == 1
+    assert not list(management.map_cache("xa", network.now))
+
+
+def test_registrations_stay_alive_for_a_day(network: ControlledNetwork) -> None:
+    before = {str(entry.eid) for entry in network.controller.management.mappings(None, 0)}
+    assert len(before) == 6
+    for _ in range(24 * 6):
+        network.advance(600.0)
+        network.carry_out(network.controller.handle_timer(network.now))
+    after = {str(entry.eid) for entry in network.controller.management.mappings(None, 0)}
+    assert after == before
+
+
+@pytest.mark.parametrize("data", [b"", b"\x20", b"\xff" * 40, bytes(8)])
+def test_garbage_is_counted_with_a_reason(network: ControlledNetwork, data: bytes) -> None:
+    assert network.datagram(data, Endpoint(_ip("192.0.2.9"), 1)) == []
+    assert network.drops[-1].reason
+    (refusal,) = (r for r in network.controller.management.refusals() if r.source)
+    assert refusal.count == 1
