@@ -1,6 +1,6 @@
 """What REST and CLI need of the controller, and nothing more.
 
-`lisp_sdn.controller.Controller` implements `Backend`; tests implement it with a fake. Values are
+`lisp_sdn.management.Management` implements `Backend`; tests implement it with a fake. Values are
 those of `lisp_sdn.views`, on the ground floor, so that no part imports from here.
 
 A name or EID that does not exist is answered with None; the caller turns it into a 404. A change
@@ -10,7 +10,7 @@ that cannot be made raises `LispError` with a sentence for the operator, and cha
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from lisp_sdn.actions import Action
 from lisp_sdn.address import EidPrefix, SourceDestPrefix
@@ -28,6 +28,13 @@ from lisp_sdn.views import (
     Status,
     XtrState,
 )
+
+if TYPE_CHECKING:
+    from lisp_sdn.management import Management
+
+    def _conforms(management: Management) -> Backend:
+        """Fails the type check when the two drift apart."""
+        return management
 
 
 class Backend(Protocol):

@@ -111,17 +111,18 @@ def _operation(route: Route, references: dict[tuple[type, Mode], Schema]) -> Sch
         schema = references[route.body, "validation"]
         operation["requestBody"] = {
             "required": True,
-            "content": {media: {"schema": _in_media(media, schema)} for media in route.takes},
+            "content": {
+                media: {"schema": _in_media(media, schema, route.body)} for media in route.takes
+            },
         }
     return operation
 
 
-def _in_media(media: str, schema: Schema) -> Schema:
-    """JSON lines are text to OpenAPI; the schema of a line goes into the description."""
-    if media != JSON_LINES:
+def _in_media(media: str, schema: Schema, line: type[BaseModel] | None) -> Schema:
+    """JSON lines are text to OpenAPI; the model of a line goes into the description."""
+    if media != JSON_LINES or line is None:
         return schema
-    name = schema["$ref"].rpartition("/")[2]
-    return {"type": "string", "description": f"one {name} a line"}
+    return {"type": "string", "description": f"one {line.__name__} a line"}
 
 
 def _path_parameters(route: Route) -> Iterable[Schema]:
@@ -172,7 +173,7 @@ def _responses(route: Route, references: dict[tuple[type, Mode], Schema]) -> Sch
                 else {"type": "object"}
             )
             response["content"] = {
-                media: {"schema": _in_media(media, schema)} for media in route.gives
+                media: {"schema": _in_media(media, schema, route.line)} for media in route.gives
             }
         responses[str(status)] = response
     for name in problems(route):

@@ -133,7 +133,8 @@ class Route:
 
     template: below BASE; {name} is one segment, {eid} all the rest. body: the model of a JSON
     body, or of every line of a JSON-lines body. raw: the handler reads the body itself.
-    takes, gives: media types, the preferred one first. statuses: of success, the first is usual.
+    line: the model of every line of an answer in JSON lines. takes, gives: media types, the
+    preferred one first. statuses: of success, the first is usual.
     changes: not with a read-only token. conditional: honours If-Match and If-None-Match.
     errors: names of problems that only this kind of route has.
     """
@@ -146,6 +147,7 @@ class Route:
     query: type[BaseModel] = NoQuery
     body: type[BaseModel] | None = None
     response: type[BaseModel] | None = None
+    line: type[BaseModel] | None = None
     raw: bool = False
     statuses: tuple[int, ...] = (200,)
     takes: tuple[str, ...] = (JSON,)

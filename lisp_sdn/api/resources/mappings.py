@@ -6,7 +6,7 @@ import json
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from lisp_sdn.actions import Action
 from lisp_sdn.address import EidPrefix
@@ -33,6 +33,9 @@ ActionName = Literal[
 
 class LocatorModel(Model):
     """One RLOC with its priority and weight (RFC 9301 section 5.4)."""
+
+    # One schema for what comes in and what goes out, although only what comes in has defaults.
+    model_config = ConfigDict(json_schema_mode_override="validation")
 
     rloc: RlocField
     priority: Octet = Field(default=1, description="lower wins; 255: not for unicast")
@@ -300,6 +303,7 @@ ROUTES = (
         TAG,
         query=MappingFilters,
         response=MappingPage,
+        line=MappingEntryModel,
         gives=(JSON, JSON_LINES),
     ),
     Route(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Literal, TypeVar
 
 from lisp_sdn.actions import PortInfo
@@ -20,7 +19,7 @@ from lisp_sdn.api.fields import (
 from lisp_sdn.api.paging import Page, Paging, decode_cursor, page_unsorted
 from lisp_sdn.api.routing import Call, NoQuery, Reply, Route
 from lisp_sdn.config import EidPort, EidPrefixSettings, SiteSettings, XtrSettings
-from lisp_sdn.views import LocatorStatus, XtrState
+from lisp_sdn.views import LocatorStatus
 
 Named = TypeVar("Named", SiteSettings, XtrSettings)
 STATUS_TAG, SITES_TAG, XTRS_TAG = "status", "sites", "xtrs"
@@ -171,16 +170,9 @@ def get_status(call: Call[NoQuery, None]) -> Reply:
             last_event=status.last_event,
             listen_control=[str(endpoint) for endpoint in config.control.listen],
             listen_rest=str(config.rest.listen),
-            problems=[*status.problems, *_xtr_problems(states)],
+            problems=list(status.problems),
         )
     )
-
-
-def _xtr_problems(states: dict[str, XtrState]) -> Iterable[str]:
-    for name, state in states.items():
-        if state.connected_since is None and not state.problems:
-            yield f"xTR {name}: the switch is not connected"
-        yield from (f"xTR {name}: {problem}" for problem in state.problems)
 
 
 def _prefix(entry: EidPrefixSettings) -> EidPrefixModel:

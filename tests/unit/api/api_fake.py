@@ -87,6 +87,7 @@ class FakeBackend:
         self.happened: list[EventEntry] = []
         self.refused: list[Refusal] = []
         self.counts: list[Counter] = []
+        self.problems: list[str] = []
         self.ruleset = Ruleset()
         self.asked: list[tuple[EidPrefix, Requester]] = []
         self.steps = 0
@@ -97,7 +98,8 @@ class FakeBackend:
         return self.settings
 
     def status(self, now: float) -> Status:
-        return Status(NOW - 100, len(self.database), len(self.live), len(self.happened))
+        counts = (len(self.database), len(self.live), len(self.happened))
+        return Status(NOW - 100, *counts, tuple(self.problems))
 
     def site_state(self, name: str, now: float) -> SiteState:
         mine = [entry for entry in self.live if entry.site == name]
@@ -215,6 +217,10 @@ def filled() -> FakeBackend:
         flows=9,
         groups=1,
     )
+    backend.problems = [
+        "xTR xtr-east: tunnel port lisp0 is missing",
+        "xTR xtr-west: the switch is not connected",
+    ]
     backend.happened = [
         EventEntry(number, NOW - 10 + number, kind, "[42] 10.1.0.0/24", {"xtr": "xtr-west"})
         for number, kind in enumerate(
