@@ -120,5 +120,28 @@ class PolicyError(LispError):
         self.fix = fix
 
 
+class InvalidPolicy(LispError):
+    """A policy document is refused as a whole. problems: every mistake, not only the first."""
+
+    def __init__(self, problems: list[PolicyError]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = problems
+
+
+class StalePolicy(LispError):
+    """The policies are not those that the caller has seen (HTTP 412).
+
+    given: the entity tag that the caller named. current: the one in force.
+    """
+
+    def __init__(self, given: str, current: str) -> None:
+        super().__init__(
+            f"if-match {given}: the policies have changed and are {current} now; "
+            "look at them again and apply with that entity tag"
+        )
+        self.given = given
+        self.current = current
+
+
 class StoreError(LispError):
     """The store cannot read or keep data."""

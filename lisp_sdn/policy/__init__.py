@@ -24,13 +24,14 @@ rule that matches decides, and without one everybody gets the registered RLOC-se
 `old` and `new` are engines. For a change of conditions: `new = engine.copy()`,
 `new.set_conditions(...)`. For a time window: the same engine twice and `since=` the time before.
 
-    book = PolicyBook(config, store=None)               # store: any PolicyStore, mapping.store fits
-    book.start(now) -> tuple[SitePolicy, ...]           # configuration or the newest stored version
-    book.policies, book.etag, book.version
+    book = PolicyBook(config, store, registered)        # store: any PolicyStore, mapping.store fits
+    engine.set_policies(book.start(now))                # configuration or the newest stored version
+    book.policies, book.etag, book.version, book.unreadable
     book.parse(text) -> tuple[SitePolicy, ...]          # YAML or JSON; raises InvalidPolicy
+    book.merged(policies)                               # what would be in force: for the candidate
     book.apply(policies, if_match=, who=, why=, now=) -> PolicyVersion      # raises StalePolicy
-    book.rollback(version, who=, why=, now=, if_match=None) -> PolicyVersion
-    book.history() -> tuple[PolicyVersion, ...]         # newest first; .to_dict()
+    book.rollback(version, who=, why=, now=, if_match="*") -> PolicyVersion
+    book.history() -> tuple[PolicyVersion, ...]         # newest first; .to_dict(full=False)
     to_yaml(policies) -> str; to_plain(policies) -> list[dict]; etag(policies) -> str
 
     balancers = Balancers(policies)                     # the closed loop of `action.balance`
@@ -40,8 +41,10 @@ rule that matches decides, and without one everybody gets the registered RLOC-se
 """
 
 from lisp_sdn.policy.balance import Balancer, Balancers, BalanceState, BalanceStatus
+from lisp_sdn.policy.book import PolicyBook, PolicyStore, PolicyVersion
 from lisp_sdn.policy.conditions import BalancedWeights, Conditions, LoadMeter, RlocLoad
 from lisp_sdn.policy.diff import Change, RuleChange, affected, diff, rule_changes
+from lisp_sdn.policy.document import etag, to_plain, to_yaml
 from lisp_sdn.policy.engine import PolicyEngine
 from lisp_sdn.policy.explain import Explanation, RuleStep, Verdict, explain
 from lisp_sdn.policy.match import Reason
@@ -58,7 +61,10 @@ __all__ = [
     "Explanation",
     "KnownXtr",
     "LoadMeter",
+    "PolicyBook",
     "PolicyEngine",
+    "PolicyStore",
+    "PolicyVersion",
     "Reason",
     "RlocLoad",
     "RuleChange",
@@ -67,6 +73,9 @@ __all__ = [
     "Verdict",
     "affected",
     "diff",
+    "etag",
     "explain",
     "rule_changes",
+    "to_plain",
+    "to_yaml",
 ]
