@@ -10,7 +10,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -440,8 +439,3 @@ class ControllerNode(LispNode):
         except ValueError:
             decoded = text
         return Reply(answer.status, decoded, {k.lower(): v for k, v in answer.getheaders()})
-
-
-def interfaces_of(addresses: Sequence[str]) -> list[Interface]:
-    """Parse ADDRESS/LENGTH texts."""
-    return [ipaddress.ip_interface(text) for text in addresses]

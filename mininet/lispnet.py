@@ -25,7 +25,7 @@ from labnodes import ControllerNode, CoreNode, EidHost, LispNode, XtrNode, offlo
 from labrun import LabError, Run, poll
 from mininet.net import Mininet
 
-from lisp_sdn.config import Config, EidPort, XtrSettings
+from lisp_sdn.config import Config, XtrSettings
 
 __all__ = ["ControllerNode", "CoreNode", "EidHost", "LabError", "LispNet", "XtrNode", "poll"]
 
@@ -196,11 +196,6 @@ def gateway_of(
     """The core router's address in a subnet: .254, ::fe."""
     address = interface.network.network_address + 0xFE
     return ipaddress.ip_interface(f"{address}/{interface.network.prefixlen}")
-
-
-def eid_ports(config: Config, xtr: str) -> tuple[EidPort, ...]:
-    """The EID ports of one xTR of a configuration."""
-    return next(entry.eid_ports for entry in config.xtrs if entry.name == xtr)
 
 
 @contextlib.contextmanager
