@@ -18,11 +18,10 @@ class Neighbours(Protocol):
 
 
 def free_length(code: int, tables: Iterable[Neighbours], floor: int = 0) -> int | None:
-    """Length of the widest prefix around `code` that no known prefix is inside of or equals.
+    """Length of the widest prefix around `code` that no known prefix is inside of.
 
-    Known prefixes that cover `code` are left out of account. floor: never wider than this many
-    bits, which keeps the answer inside a covering prefix of that length. None when something known
-    is inside `code` itself. O(log n) in the number of known prefixes.
+    It stays inside every known prefix that covers `code`, and is at least `floor` bits long. None
+    when something known is inside `code` itself. O(log n) in the number of known prefixes.
     """
     widest = floor
     for table in tables:

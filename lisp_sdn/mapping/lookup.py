@@ -61,12 +61,7 @@ class Lookup:
             length = configured.code & 0xFF
         else:
             configured = None
-        floor = max(length, 0)
-        if family is not None and family.keyed:
-            deepest = family.keyed.longest(code)
-            # Beside a source-keyed prefix nothing wider than it may be said of all its EIDs.
-            floor = max(floor, deepest.code & 0xFF) if deepest is not None else floor
-        alone = free_length(code, self._tables(eid.iid, eid.version), floor)
+        alone = free_length(code, self._tables(eid.iid, eid.version), max(length, 0))
         return Match(
             eid if length < 0 else _cut(eid, code, length),
             head,

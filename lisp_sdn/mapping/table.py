@@ -10,8 +10,8 @@ of codes finds neighbours, which is what pages, more-specifics and negative pref
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
+from socket import AF_INET, AF_INET6
 from typing import Generic, Protocol, TypeVar
 
 from pytricia import PyTricia
@@ -56,7 +56,7 @@ class PrefixTable(Generic[V]):
         self.iid = iid
         self.version = version
         self.bits = BITS[version]
-        family = socket.AF_INET if version == 4 else socket.AF_INET6
+        family = AF_INET if version == 4 else AF_INET6
         self._trie = PyTricia(self.bits, family)
         self._codes: SortedList = SortedList()
         self.find_packed = self._trie.get
@@ -118,9 +118,9 @@ class PrefixTable(Generic[V]):
         return codes
 
     def free_length(self, code: int) -> int | None:
-        """Length of the widest prefix around `code` that no prefix here is inside of or equals.
+        """Length of the widest prefix around `code` that no prefix here is inside of.
 
-        Prefixes that cover `code` are left out of account. None when `code` itself has
+        It stays inside the longest prefix here that covers `code`. None when `code` itself has
         more-specific prefixes inside. O(log n): only the neighbours in the sorted list can share
         the longest run of leading bits with `code`.
         """
@@ -131,9 +131,11 @@ class PrefixTable(Generic[V]):
             if codes[after] <= last_inside(code, self.bits):
                 return None
             widest = self._common(code, codes[after]) + 1
-        before = codes.bisect_left(code >> 8 << 8)
-        if before and not covers(codes[before - 1], code, self.bits):
-            widest = max(widest, self._common(code, codes[before - 1]) + 1)
+        if after:
+            before = codes[after - 1]
+            inside = covers(before, code, self.bits)
+            length = before & 0xFF if inside else self._common(code, before) + 1
+            widest = max(widest, length)
         return widest
 
     def _common(self, one: int, other: int) -> int:

@@ -48,9 +48,7 @@ def site(name: str = "one", **more: Any) -> dict[str, Any]:
         "name": name,
         "authentication_keys": more.pop("keys", [{"key_id": 1, "key": KEY.decode()}]),
         "eid_prefixes": [
-            entry
-            if isinstance(entry, dict)
-            else {"prefix": entry, "accept_more_specifics": True}
+            entry if isinstance(entry, dict) else {"prefix": entry, "accept_more_specifics": True}
             for entry in prefixes
         ],
         **more,
