@@ -2,9 +2,12 @@
 
 Text forms, the same in YAML, REST, CLI and logs:
 
-    10.0.0.0/24            EID-prefix, instance-ID 0
+    10.0.0.0/24            EID-prefix, instance-ID 0; "ipv4:10.0.0.0/24" is read too
     [223] 10.0.0.0/24      EID-prefix in instance-ID 223
     [223] 10.0.0.1         host EID: a /32 or /128
+    srcdst:A|B             source and destination EID-prefix
+
+The forms of all other addresses are in `lisp_sdn.wire.text`.
 """
 
 from __future__ import annotations
@@ -142,8 +145,14 @@ class EidPrefix:
         """Parse "[iid] prefix"; host bits are an error, never silently dropped."""
         match = _IID_TEXT.match(text.strip())
         iid, rest = (int(match[1]), match[2]) if match else (default_iid, text.strip())
+        family, _, plain = rest.partition(":")
         try:
-            network = ipaddress.ip_network(rest)
+            if family == "ipv4":
+                network: IPNetwork = IPv4Network(plain)
+            elif family == "ipv6":
+                network = IPv6Network(plain)
+            else:
+                network = ipaddress.ip_network(rest)
         except ValueError as error:
             raise FieldError("eid_prefix", text, f"[IID] ADDRESS/LENGTH ({error})") from None
         return cls(iid, network)
@@ -207,6 +216,15 @@ class SourceDestPrefix:
     def __post_init__(self) -> None:
         if self.source.iid != self.destination.iid:
             raise FieldError("source.iid", self.source.iid, f"{self.destination.iid}")
+
+    @classmethod
+    def from_text(cls, text: str, *, default_iid: int = 0) -> SourceDestPrefix:
+        """Parse "srcdst:A|B", both parts EID-prefixes. Raises FieldError."""
+        parts = text.strip().removeprefix("srcdst:").split("|")
+        if len(parts) != 2 or not text.strip().startswith("srcdst:"):
+            raise FieldError("source_dest_prefix", text, "srcdst:SOURCE|DESTINATION")
+        source, destination = (EidPrefix.from_text(part, default_iid=default_iid) for part in parts)
+        return cls(source, destination)
 
     def to_text(self) -> str:
         """The text form "srcdst:A|B"."""

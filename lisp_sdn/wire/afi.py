@@ -140,7 +140,13 @@ class DistinguishedName(WireAddress):
 
 def _escape(name: str) -> str:
     """Percent-encode what would end a name inside a larger text form."""
-    return "".join(c if c.isalnum() or c in "._-/:@=+" else f"%{ord(c):02x}" for c in name)
+    return "".join(c if c.isalnum() or c in "._-:=+" else f"%{ord(c):02x}" for c in name)
+
+
+def guarded(address: AnyAddress) -> str:
+    """The text form, in braces where a "|" or "/" behind it would be ambiguous otherwise."""
+    text = str(address)
+    return f"{{{text}}}" if "|" in text else text
 
 
 class Lcaf(WireAddress):

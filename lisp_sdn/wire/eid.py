@@ -20,6 +20,7 @@ from lisp_sdn.wire.afi import (
     NoAddress,
     OpaqueLcaf,
     WireAddress,
+    guarded,
     parse_address,
     serialize_address,
 )
@@ -57,8 +58,8 @@ class OtherEid:
             raise FieldError("mask_len", self.mask_len, "0..48")
 
     def to_text(self) -> str:
-        """The address, and its mask length where the address does not imply it."""
-        return f"{self.address}/{self.mask_len}"
+        """The address and its mask length."""
+        return f"{guarded(self.address)}/{self.mask_len}"
 
     def __str__(self) -> str:
         return self.to_text()

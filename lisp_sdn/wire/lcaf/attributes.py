@@ -257,7 +257,7 @@ class SecurityKey(Lcaf):
 
     keys: up to 255 keys of up to 65535 octets; they stay out of repr. algorithm: 0..255
     (RFC 8061, RFC 8111). revoked: the R-bit. Text form
-    "key:{algorithm=2,revoked=0,keys=HEX+HEX,ADDRESS}"; `str` leaves the keys out.
+    "key:{algorithm=2,revoked=0,keys=0x11+0x22,ADDRESS}"; `str` leaves the keys out.
     Raises FieldError.
     """
 
@@ -296,7 +296,7 @@ class SecurityKey(Lcaf):
 
     def to_text(self) -> str:
         """The text form, key material included: not for logs."""
-        return self._text("+".join(key.hex() for key in self.keys))
+        return self._text("+".join("0x" + key.hex() for key in self.keys))
 
     def __str__(self) -> str:
         return self._text(f"{len(self.keys)} hidden")

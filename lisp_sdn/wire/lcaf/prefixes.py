@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 
 from lisp_sdn.address import AnyAddress
 from lisp_sdn.errors import FieldError
-from lisp_sdn.wire.afi import Lcaf, parse_address, register, serialize_address
+from lisp_sdn.wire.afi import Lcaf, guarded, parse_address, register, serialize_address
 from lisp_sdn.wire.cursor import Reader, check_uint
 
 _MULTICAST = Struct("!IHBB")
@@ -153,5 +153,5 @@ class SourceDestKey(Lcaf):
 
     def to_text(self) -> str:
         """The text form "srcdst:A/LEN|B/LEN"."""
-        source = f"{self.source}/{self.source_mask_len}"
-        return f"srcdst:{source}|{self.destination}/{self.destination_mask_len}"
+        source = f"{guarded(self.source)}/{self.source_mask_len}"
+        return f"srcdst:{source}|{guarded(self.destination)}/{self.destination_mask_len}"
