@@ -315,11 +315,12 @@ class Itr:
 
     def mapping_changed(self, eid: EidPrefix, now: float) -> None:
         """The answer for (part of) this prefix may be another: ask again for what is affected."""
+        # The mapping system itself says that asking again is worth while.
+        self.resolutions.forget(None)
         self._keeper.mapping_changed(eid, now)
         for resolution in self.resolutions.misses():
             if eid.covers(resolution.eid):
                 resolution.attempts = 0
-                self.resolutions.forget(resolution.eid)
                 self._timers.schedule(("retry", resolution.name), now)
 
     def disconnected(self) -> None:

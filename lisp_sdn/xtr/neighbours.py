@@ -68,7 +68,8 @@ class Neighbours:
                 self._first.pop(rloc, None)
             if rloc not in self._first and self._prime(rloc, now):
                 self._first[rloc] = now
-            ready = max(ready, self._first.get(rloc, now) + self._delay)
+            if rloc in self._first:
+                ready = max(ready, self._first[rloc] + self._delay)
         return ready
 
     def reconnected(self, used: Iterable[IPAddress], now: float) -> None:

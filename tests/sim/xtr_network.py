@@ -184,7 +184,9 @@ class Network:
         return self.sites[name]
 
     def start(self) -> None:
+        known = [item.rloc for site in self.sites.values() for item in site.settings.rlocs]
         for site in self.sites.values():
+            self.do(site, site.xtr.rlocs_known(known, self.now))
             self.do(site, site.xtr.start(self.now))
         for site in self.sites.values():
             site.connect()
