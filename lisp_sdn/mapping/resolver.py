@@ -125,7 +125,7 @@ class Resolver:
 
     def _positive(self, query: Query, match: Match, head: Registration, now: float) -> Answer:
         mapping = self._mapping(match.eid, head)
-        part = self.policy.narrow(mapping, query.eid if match.alone is None else match.alone)
+        part = self.policy.narrow(mapping, query.eid if match.eid.covers(query.eid) else match.eid)
         answer = self.policy.evaluate(part, query.requester, now)
         site = self._site(match.eid, head)
         if site is not None and site.settings.legacy_actions:
