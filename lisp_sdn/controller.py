@@ -145,6 +145,13 @@ class Controller:
         xtr = self._by_datapath.get(datapath_id)
         return self._settle(xtr.port_changed(port, now) if xtr else [], now)
 
+    def switch_checked(
+        self, datapath_id: int, problems: tuple[str, ...], now: float
+    ) -> list[Action]:
+        """What the edges found wrong with a switch's database; () when nothing is."""
+        xtr = self._by_datapath.get(datapath_id)
+        return self._settle(xtr.checked(problems, now) if xtr else [], now)
+
     def durable(self, now: float) -> list[Action]:
         """The store has flushed: let the Map-Notifies go that waited for it."""
         return self._settle(self.mapping.durable(self.store.durable_seq, now), now)

@@ -59,6 +59,7 @@ class Xtr:
         self._ports: dict[str, PortInfo] = {}
         self._topology = topology.build(settings, limits, ())
         self._early: deque[PacketIn] = deque(maxlen=limits.held_packets_total)
+        self._checked: tuple[str, ...] = ()
         self._out = Outbox(settings.name, settings.datapath_id)
         self._timers = Timers()
         self._hosts = Hosts(limits.map_cache_entries)
@@ -165,11 +166,20 @@ class Xtr:
             if port is not None and port.iid == host.iid and host.key not in self._hosts:
                 self._hosts.learn(host, proven=False)
 
+    def checked(self, problems: tuple[str, ...], now: float) -> list[XtrAction]:
+        """What the edges found wrong with the switch beyond its ports; () when they looked again
+        and nothing is.
+        """
+        if problems != self._checked:
+            self._checked = problems
+            self._tell_problems()
+        return self._finish()
+
     def problems(self) -> tuple[str, ...]:
         """Why the switch does not forward as configured, one sentence each."""
         if not self._ports:
             return ()
-        found = []
+        found = list(self._checked)
         if self._topology.tunnel_port is None:
             found.append(f"the switch has no tunnel port {self.settings.tunnel_port!r}")
         for port in self.settings.eid_ports:
