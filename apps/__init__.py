@@ -23,7 +23,7 @@ from ryu.controller import ofp_event
 from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
 from ryu.ofproto import ofproto_v1_3
 
-from lisp_sdn.actions import ApplyRules, Event, PacketOut, ReadRules, SendControl
+from lisp_sdn.actions import ApplyRules, PacketOut, ReadRules, SendControl
 from lisp_sdn.address import Endpoint
 from lisp_sdn.api.app import Api
 from lisp_sdn.apps import ovsdb, settings
@@ -158,22 +158,19 @@ class LispSdnApp(app_manager.RyuApp):
             eventlet.spawn_n(self._verify_xtr, xtr, switch)
 
     def _verify_xtr(self, xtr: XtrSettings, switch: Switch) -> None:
-        problems = ovsdb.problems_by_name(xtr, switch.ports)
-        if xtr.ovsdb is None:
-            LOGGER.info(
-                "xtr %s: only the names of its ports were verified, not the options of %s; "
-                "for that set xtrs[].ovsdb",
+        try:
+            problems = ovsdb.problems(xtr)
+        except ovsdb.OvsdbError as error:
+            LOGGER.warning(
+                "xtr %s: only the names of its ports are verified, not the options of %s: %s",
                 xtr.name,
                 xtr.tunnel_port,
+                error,
             )
-        elif not problems:
-            try:
-                problems = ovsdb.problems_by_database(xtr)
-            except ovsdb.OvsdbError as error:
-                problems = [f"the options of {xtr.tunnel_port} are not verified: {error}"]
+            return
         for problem in problems:
             LOGGER.warning("xtr %s: %s", xtr.name, problem)
-            self.dispatcher.report(Event("xtr.misconfigured", xtr.name, {"problem": problem}))
+        self.dispatcher.event(self.brain.switch_checked, switch.datapath_id, tuple(problems))
 
     # --- the end ---
 

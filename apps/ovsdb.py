@@ -10,7 +10,6 @@ from typing import Any
 import eventlet
 from eventlet.green import socket
 
-from lisp_sdn.actions import PortInfo
 from lisp_sdn.config import XtrSettings
 
 TIMEOUT = 5.0
@@ -34,38 +33,25 @@ class OvsdbError(Exception):
     """The database cannot be asked; the text is one line for the operator."""
 
 
-def problems_by_name(xtr: XtrSettings, ports: tuple[PortInfo, ...]) -> list[str]:
-    """What the port names alone show: ports that are configured and not there."""
-    names = {port.name for port in ports}
-    found = []
-    if xtr.tunnel_port not in names:
-        found.append(f"there is no tunnel port {xtr.tunnel_port}: {repair(xtr)}")
-    found += [
-        f"there is no EID-facing port {port.name}"
-        for port in xtr.eid_ports
-        if port.name not in names
-    ]
-    return found
-
-
-def problems_by_database(xtr: XtrSettings) -> list[str]:
+def problems(xtr: XtrSettings) -> list[str]:
     """What the database shows of the tunnel port and its bridge. Raises OvsdbError."""
     if xtr.ovsdb is None:
-        return []
+        raise OvsdbError("not configured; for that set xtrs[].ovsdb")
     interfaces, bridges = query(
         xtr.ovsdb,
         _select("Interface", "name", xtr.tunnel_port, ["type", "options", "error", "ofport"]),
         _select("Bridge", "datapath_id", f"{xtr.datapath_id:016x}", ["name", "fail_mode"]),
     )
-    return interface_problems(xtr, interfaces) + bridge_problems(bridges)
+    if not interfaces:
+        bridge = bridges[0]["name"] if bridges else "BRIDGE"
+        add = f"ovs-vsctl add-port {bridge} {xtr.tunnel_port} -- {repair(xtr)}"
+        return [f"port {xtr.tunnel_port} can be added so: {add}", *bridge_problems(bridges)]
+    return interface_problems(xtr, interfaces[0]) + bridge_problems(bridges)
 
 
-def interface_problems(xtr: XtrSettings, rows: list[dict[str, Any]]) -> list[str]:
-    """What is wrong with the tunnel port. rows: of table Interface with its name."""
+def interface_problems(xtr: XtrSettings, row: dict[str, Any]) -> list[str]:
+    """What is wrong with the tunnel port. row: of table Interface."""
     port = xtr.tunnel_port
-    if not rows:
-        return [f"there is no tunnel port {port}: {repair(xtr)}"]
-    row = rows[0]
     found = []
     if row["type"] != TUNNEL_TYPE:
         found.append(f"port {port}: type is {row['type'] or 'empty'}, expected {TUNNEL_TYPE}")
@@ -77,7 +63,7 @@ def interface_problems(xtr: XtrSettings, rows: list[dict[str, Any]]) -> list[str
         elif value != expected:
             found.append(f"port {port}: options:{name} is {value}, expected {expected}")
     if found:
-        found[-1] += f"; {repair(xtr)}"
+        found[-1] += f"; ovs-vsctl {repair(xtr)}"
     elif isinstance(row["error"], str) and row["error"]:
         found.append(f"port {port}: Open vSwitch says: {row['error']}")
     return found
@@ -99,9 +85,9 @@ def bridge_problems(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def repair(xtr: XtrSettings) -> str:
-    """The command that sets the port up as it should be."""
+    """The ovs-vsctl command that sets the port up as it should be."""
     options = " ".join(f"options:{name}={value}" for name, value in TUNNEL_OPTIONS.items())
-    return f"ovs-vsctl set interface {xtr.tunnel_port} type={TUNNEL_TYPE} {options}"
+    return f"set interface {xtr.tunnel_port} type={TUNNEL_TYPE} {options}"
 
 
 def _select(table: str, column: str, value: str, columns: list[str]) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import eventlet
 import pytest
 from eventlet.green import socket
 
-from lisp_sdn.actions import PortInfo
 from lisp_sdn.apps import ovsdb
 from lisp_sdn.config import XtrSettings, load
 
@@ -34,12 +33,12 @@ def row(kind: str = "vxlan", error: Any = (), **changes: str | None) -> dict[str
 
 
 def test_a_port_as_it_should_be_has_no_problem(xtr: XtrSettings) -> None:
-    assert ovsdb.interface_problems(xtr, [row()]) == []
-    assert ovsdb.interface_problems(xtr, [row(ttl="64")]) == []
+    assert ovsdb.interface_problems(xtr, row()) == []
+    assert ovsdb.interface_problems(xtr, row(ttl="64")) == []
 
 
 def test_every_wrong_option_is_named_and_the_repair_told_once(xtr: XtrSettings) -> None:
-    problems = ovsdb.interface_problems(xtr, [row(exts=None, dst_port="4789")])
+    problems = ovsdb.interface_problems(xtr, row(exts=None, dst_port="4789"))
     assert problems[0] == "port lisp0: options:exts is missing, expected gpe"
     assert problems[1].startswith("port lisp0: options:dst_port is 4789, expected 4341; ovs-vsctl ")
     assert "set interface lisp0 type=vxlan options:exts=gpe options:dst_port=4341" in problems[1]
@@ -47,33 +46,21 @@ def test_every_wrong_option_is_named_and_the_repair_told_once(xtr: XtrSettings) 
 
 
 def test_a_port_of_another_type(xtr: XtrSettings) -> None:
-    (first, *_) = ovsdb.interface_problems(xtr, [row("gre")])
+    (first, *_) = ovsdb.interface_problems(xtr, row("gre"))
     assert first.startswith("port lisp0: type is gre, expected vxlan")
-    (first, *_) = ovsdb.interface_problems(xtr, [row("")])
+    (first, *_) = ovsdb.interface_problems(xtr, row(""))
     assert first.startswith("port lisp0: type is empty, expected vxlan")
 
 
 def test_what_open_vswitch_itself_says(xtr: XtrSettings) -> None:
-    (problem,) = ovsdb.interface_problems(xtr, [row(error="could not add network device")])
+    (problem,) = ovsdb.interface_problems(xtr, row(error="could not add network device"))
     assert problem == "port lisp0: Open vSwitch says: could not add network device"
-
-
-def test_a_port_that_is_not_there(xtr: XtrSettings) -> None:
-    (problem,) = ovsdb.interface_problems(xtr, [])
-    assert problem.startswith("there is no tunnel port lisp0: ovs-vsctl")
 
 
 def test_a_bridge_that_would_forget_its_flows() -> None:
     rows = [{"name": "br0", "fail_mode": ["set", []]}, {"name": "br1", "fail_mode": "secure"}]
     (problem,) = ovsdb.bridge_problems(rows)
     assert problem.startswith("bridge br0: fail_mode is standalone, expected secure")
-
-
-def test_names_alone_show_missing_ports(xtr: XtrSettings) -> None:
-    ports = (PortInfo(1, "p1", "02:00:00:00:00:01", True),)
-    assert len(ovsdb.problems_by_name(xtr, ports)) == 1
-    ports += (PortInfo(2, "lisp0", "02:00:00:00:00:02", True),)
-    assert ovsdb.problems_by_name(xtr, ports) == []
 
 
 # --- talking to a database ---------------------------------------------------------------
@@ -111,11 +98,26 @@ def test_rows_come_in_pieces_and_behind_an_echo(
     text = json.dumps({"method": "echo", "params": [], "id": "echo"}) + json.dumps(answer)
     requests = answering(server, text[:20].encode(), text[20:90].encode(), text[90:].encode())
     there = xtr.model_copy(update={"ovsdb": f"unix:{tmp_path / 'db.sock'}"})
-    assert ovsdb.problems_by_database(there) == []
+    assert ovsdb.problems(there) == []
     (request,) = requests
     assert request["method"] == "transact"
     assert request["params"][1]["where"] == [["name", "==", "lisp0"]]
     assert request["params"][2]["where"] == [["datapath_id", "==", "00000000000000a1"]]
+
+
+def test_a_port_that_is_not_there_can_be_added(
+    xtr: XtrSettings, server: Any, tmp_path: Path
+) -> None:
+    rows: list[Any] = [{"rows": []}, {"rows": [{"name": "br0", "fail_mode": "secure"}]}]
+    answering(server, json.dumps({"id": 0, "error": None, "result": rows}).encode())
+    there = xtr.model_copy(update={"ovsdb": f"unix:{tmp_path / 'db.sock'}"})
+    (problem,) = ovsdb.problems(there)
+    assert "ovs-vsctl add-port br0 lisp0 -- set interface lisp0 type=vxlan" in problem
+
+
+def test_without_a_database_nothing_is_verified(xtr: XtrSettings) -> None:
+    with pytest.raises(ovsdb.OvsdbError, match="not configured"):
+        ovsdb.problems(xtr)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +135,7 @@ def test_an_answer_that_is_none_is_one_line(
     answering(server, answer)
     there = xtr.model_copy(update={"ovsdb": f"unix:{tmp_path / 'db.sock'}"})
     with pytest.raises(ovsdb.OvsdbError, match=expected):
-        ovsdb.problems_by_database(there)
+        ovsdb.problems(there)
 
 
 def test_a_database_that_does_not_answer(
@@ -142,11 +144,11 @@ def test_a_database_that_does_not_answer(
     monkeypatch.setattr(ovsdb, "TIMEOUT", 0.01)
     there = xtr.model_copy(update={"ovsdb": f"unix:{tmp_path / 'db.sock'}"})
     with pytest.raises(ovsdb.OvsdbError, match="no answer in"):
-        ovsdb.problems_by_database(there)
+        ovsdb.problems(there)
 
 
 def test_a_database_that_is_not_there(xtr: XtrSettings, tmp_path: Path) -> None:
     for target in (f"unix:{tmp_path / 'nothing'}", "tcp:127.0.0.1:1"):
         there = xtr.model_copy(update={"ovsdb": target})
         with pytest.raises(ovsdb.OvsdbError, match=r"No such file|refused"):
-            ovsdb.problems_by_database(there)
+            ovsdb.problems(there)
