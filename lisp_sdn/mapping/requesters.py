@@ -79,7 +79,7 @@ class Requesters:
                 codes.add(prefix[2])
         if rloc not in told:
             young.count += 1
-            if young.count * 2 > self.capacity:
+            if young.count * 2 >= self.capacity:
                 self._turn()
         told[rloc] = source
         return told
