@@ -12,7 +12,14 @@ import zoneinfo
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    model_validator,
+)
 
 from lisp_sdn.address import IPAddress
 from lisp_sdn.settings import (
@@ -85,6 +92,16 @@ def _deny(value: object) -> object:
     return "policy-denied" if value is True else value
 
 
+def _not_empty(values: tuple[object, ...]) -> tuple[object, ...]:
+    if not values:
+        raise ValueError("an empty list, expected values; without the key it holds for everything")
+    return values
+
+
+# Not `min_length`: it would count a list whose items are wrong as too short as well.
+_NOT_EMPTY = AfterValidator(_not_empty)
+
+
 def xtr_id_text(xtr_id: int) -> str:
     """An xTR-ID as 32 hex digits."""
     return f"{xtr_id:032x}"
@@ -110,7 +127,7 @@ class TimeWindow(Settings):
 
     model_config = ConfigDict(populate_by_name=True)
 
-    days: tuple[Day, ...] = Field(default=DAYS, min_length=1)
+    days: Annotated[tuple[Day, ...], _NOT_EMPTY] = DAYS
     start: ClockField = Field(default=0, alias="from")
     end: ClockField = Field(default=MINUTES_PER_DAY, alias="to")
     zone: ZoneField = "UTC"
@@ -187,18 +204,18 @@ class Match(Settings):
     time: any of the windows. rlocs_up, rlocs_down: all of these RLOCs. load: all of these.
     """
 
-    eid_prefixes: tuple[EidPrefixField, ...] = Field(default=(), min_length=1)
-    iids: tuple[Iid, ...] = Field(default=(), min_length=1)
-    itr_rlocs: tuple[NetworkField, ...] = Field(default=(), min_length=1)
-    sites: tuple[Name, ...] = Field(default=(), min_length=1)
-    source_eids: tuple[NetworkField, ...] = Field(default=(), min_length=1)
-    xtr_ids: tuple[XtrIdField, ...] = Field(default=(), min_length=1)
+    eid_prefixes: Annotated[tuple[EidPrefixField, ...], _NOT_EMPTY] = ()
+    iids: Annotated[tuple[Iid, ...], _NOT_EMPTY] = ()
+    itr_rlocs: Annotated[tuple[NetworkField, ...], _NOT_EMPTY] = ()
+    sites: Annotated[tuple[Name, ...], _NOT_EMPTY] = ()
+    source_eids: Annotated[tuple[NetworkField, ...], _NOT_EMPTY] = ()
+    xtr_ids: Annotated[tuple[XtrIdField, ...], _NOT_EMPTY] = ()
     authenticated: bool | None = None
     pitr: bool | None = None
-    time: tuple[TimeWindow, ...] = Field(default=(), min_length=1)
-    rlocs_up: tuple[AddressField, ...] = Field(default=(), min_length=1)
-    rlocs_down: tuple[AddressField, ...] = Field(default=(), min_length=1)
-    load: tuple[LoadCondition, ...] = Field(default=(), min_length=1)
+    time: Annotated[tuple[TimeWindow, ...], _NOT_EMPTY] = ()
+    rlocs_up: Annotated[tuple[AddressField, ...], _NOT_EMPTY] = ()
+    rlocs_down: Annotated[tuple[AddressField, ...], _NOT_EMPTY] = ()
+    load: Annotated[tuple[LoadCondition, ...], _NOT_EMPTY] = ()
 
     @model_validator(mode="after")
     def _check(self) -> Match:
@@ -235,7 +252,7 @@ class Balance(Settings):
     weights. min_rate: bit/s below which nothing is decided. freeze: hold the weights as they are.
     """
 
-    target: tuple[TargetShare, ...] = Field(min_length=2, max_length=32)
+    target: tuple[TargetShare, ...] = Field(max_length=32)
     hysteresis: float = Field(default=0.05, ge=0.005, le=0.5)
     floor: int = Field(default=2, ge=0, le=20)
     max_step: int = Field(default=20, ge=1, le=100)
@@ -248,6 +265,8 @@ class Balance(Settings):
     def _check(self) -> Balance:
         rlocs = [entry.rloc for entry in self.target]
         _unique("target", rlocs)
+        if len(rlocs) < 2:
+            raise ValueError(f"target: {len(rlocs)} RLOCs, expected at least 2 to balance")
         if not sum(entry.share for entry in self.target):
             raise ValueError("target: every share is 0, expected at least one above 0")
         if self.floor * len(rlocs) > 50:
@@ -271,12 +290,12 @@ class Action(Settings):
     section 8.3). An empty action gives the registered RLOC-set.
     """
 
-    locators: tuple[LocatorChange, ...] = Field(default=(), min_length=1)
+    locators: Annotated[tuple[LocatorChange, ...], _NOT_EMPTY] = ()
     balance: Balance | None = None
-    prefer: tuple[AddressField, ...] = Field(default=(), min_length=1)
-    drain: tuple[AddressField, ...] = Field(default=(), min_length=1)
-    hide: tuple[AddressField, ...] = Field(default=(), min_length=1)
-    pin: tuple[AddressField, ...] = Field(default=(), min_length=1)
+    prefer: Annotated[tuple[AddressField, ...], _NOT_EMPTY] = ()
+    drain: Annotated[tuple[AddressField, ...], _NOT_EMPTY] = ()
+    hide: Annotated[tuple[AddressField, ...], _NOT_EMPTY] = ()
+    pin: Annotated[tuple[AddressField, ...], _NOT_EMPTY] = ()
     ttl_minutes: int | None = Field(default=None, ge=1, le=0xFFFFFFFF)
     deny: Annotated[Literal["policy-denied", "temporarily"] | None, BeforeValidator(_deny)] = None
 
