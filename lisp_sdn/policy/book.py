@@ -191,6 +191,10 @@ class PolicyBook:
         check(self._config, policies, self._registered)
         return policies
 
+    def judge(self, policies: Iterable[SitePolicy]) -> None:
+        """Whether `apply` would take them. Raises InvalidPolicy."""
+        check(self._config, tuple(policies), self._registered)
+
     def merged(self, policies: Iterable[SitePolicy]) -> tuple[SitePolicy, ...]:
         """What would be in force: the sites named replaced, a site without rules removed."""
         after = {policy.site: policy for policy in self.policies}
