@@ -32,7 +32,9 @@ from lisp_sdn.ledger import Ledger
 from lisp_sdn.management import Management
 from lisp_sdn.mapping.store import Store
 from lisp_sdn.mapping.system import MapSystem
-from lisp_sdn.model import AnswerPolicy, RegisteredPolicy, Requester
+from lisp_sdn.model import Requester
+from lisp_sdn.policing import Policing
+from lisp_sdn.policy import PolicyBook, PolicyEngine, Sites
 from lisp_sdn.rules import Ruleset
 from lisp_sdn.wire import (
     Ecm,
@@ -68,28 +70,29 @@ class Controller:
     """The whole brain.
 
     store: keeps registrations, nonces and policies. rng: `random.SystemRandom` in production.
-    policy: the ingress policy; None answers every requester with the registered RLOC-set.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        *,
-        store: Store,
-        rng: random.Random,
-        policy: AnswerPolicy | None = None,
-    ) -> None:
+    def __init__(self, config: Config, *, store: Store, rng: random.Random) -> None:
         self.config = config
         self.store = store
         self.ledger = Ledger()
         self.started: float | None = None
-        self.mapping = MapSystem(config, store=store, policy=policy or RegisteredPolicy(), rng=rng)
+        self.policy = PolicyEngine(config.policies, Sites.from_config(config))
+        self.mapping = MapSystem(config, store=store, policy=self.policy, rng=rng)
         self.xtrs = {settings.name: Xtr(settings, config, rng) for settings in config.xtrs}
         self._by_datapath = {xtr.settings.datapath_id: xtr for xtr in self.xtrs.values()}
         self._by_rloc = {
             entry.rloc: xtr for xtr in self.xtrs.values() for entry in xtr.settings.rlocs
         }
         self._register_nonce = 0
+        self.policing = Policing(
+            config,
+            PolicyBook(config, store),
+            self.policy,
+            mappings=self.mapping.inventory.mappings,
+            changed=lambda eid, now: self._settle(self.mapping.answer_changed(eid, now), now),
+            settle=self._settle,
+        )
         self.management = Management(self)
 
     # --- events ---
@@ -97,7 +100,7 @@ class Controller:
     def start(self, now: float) -> list[Action]:
         """Recover the registrations and register the EID-prefixes of our own xTRs."""
         self.started = now
-        actions: list[AnyAction] = [*self.mapping.start(now)]
+        actions: list[AnyAction] = [*self.policing.start(now), *self.mapping.start(now)]
         for xtr in self.xtrs.values():
             actions += xtr.rlocs_known(self._by_rloc, now)
             actions += xtr.start(now)

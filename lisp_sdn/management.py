@@ -10,9 +10,9 @@ from lisp_sdn.actions import Action
 from lisp_sdn.address import EidPrefix, SourceDestPrefix
 from lisp_sdn.config import Config
 from lisp_sdn.ledger import Ledger
-from lisp_sdn.mapping.inventory import Inventory
 from lisp_sdn.mapping.system import MapSystem
 from lisp_sdn.model import Answer, Mapping, Requester
+from lisp_sdn.policing import Policing
 from lisp_sdn.rules import Ruleset
 from lisp_sdn.views import (
     Counter,
@@ -35,6 +35,7 @@ class Running(Protocol):
     config: Config
     ledger: Ledger
     mapping: MapSystem
+    policing: Policing
     started: float | None
     xtrs: dict[str, Xtr]
 
@@ -51,9 +52,7 @@ class Management:
     def __init__(self, controller: Running) -> None:
         self._controller = controller
         self._mapping = controller.mapping
-        self._inventory = Inventory(
-            controller.mapping.sites, controller.mapping.database, controller.mapping.report
-        )
+        self._inventory = controller.mapping.inventory
         self._ledger = controller.ledger
 
     @property
@@ -85,6 +84,11 @@ class Management:
     def xtr_state(self, name: str, now: float) -> XtrState:
         """The state of a configured xTR."""
         return self._controller.xtrs[name].state()
+
+    @property
+    def policy(self) -> Policing:
+        """The ingress policies."""
+        return self._controller.policing
 
     # --- mapping database ---
 

@@ -197,3 +197,33 @@ def test_garbage_is_counted_with_a_reason(network: ControlledNetwork, data: byte
     assert network.drops[-1].reason
     (refusal,) = (r for r in network.controller.management.refusals() if r.source)
     assert refusal.count == 1
+
+
+POLICY = """
+- site: b
+  rules:
+    - name: partner-by-its-own-link
+      match: {sites: [a]}
+      action: {pin: ["2001:db8:ffff::2"]}
+"""
+
+
+def test_a_policy_moves_traffic_at_once_and_back(network: ControlledNetwork) -> None:
+    left = network["xa"].add(1, "10.1.0.1", "02:00:00:00:01:01")
+    network["xb"].add(1, "10.2.0.1", "02:00:00:00:02:01")
+    network.send("xa", 1, left.frame("10.2.0.1", b"1"))
+    network.advance(1.0)
+    policing = network.controller.policing
+    for version, expected in ((None, "2001:db8:ffff::2"), (1, "192.0.2.2")):
+        if version is None:
+            _, actions = policing.apply(
+                network.controller.policing.parse(POLICY), who="t", why="test", now=network.now
+            )
+        else:
+            _, actions = policing.rollback(version, who="t", why="test", now=network.now)
+        network.carry_out(actions)
+        network.advance(1.0)
+        rows = list(network.controller.management.map_cache("xa", network.now))
+        used = {str(s.locator.rloc) for row in rows for s in row.locators if s.locator.usable}
+        assert expected in used
+        assert ("192.0.2.2" in used) == (version == 1)

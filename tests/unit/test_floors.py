@@ -34,11 +34,12 @@ FLOORS = {
     "mapping": 7,
     "xtr": 7,
     "alt": 7,
-    "management": 8,
-    "controller": 9,
-    "api": 10,
-    "cli": 11,
-    "apps": 11,
+    "policing": 8,
+    "management": 9,
+    "controller": 10,
+    "api": 11,
+    "cli": 12,
+    "apps": 12,
 }
 """Room -> floor. A room imports from floors below; two rooms of one floor do not know each other.
 

@@ -1,0 +1,160 @@
+"""Policies as REST and CLI change them: judge, put in force, tell everybody whom it concerns.
+
+The implementation of `lisp_sdn.api.backend.PolicyBackend`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+
+from lisp_sdn.actions import Action, Event
+from lisp_sdn.address import EidPrefix
+from lisp_sdn.config import Config
+from lisp_sdn.model import Mapping, Requester
+from lisp_sdn.policy import (
+    Change,
+    Explanation,
+    PolicyBook,
+    PolicyEngine,
+    PolicyVersion,
+    RuleChange,
+    affected,
+    diff,
+    explain,
+    rule_changes,
+)
+from lisp_sdn.policy_settings import SitePolicy
+from lisp_sdn.views import MappingEntry
+
+MAX_COMPARED = 2_000
+"""Mappings of a site that are compared one by one when its policy changes. Of a larger site every
+EID-prefix counts as changed: asking again costs less than comparing."""
+
+Listing = Callable[[EidPrefix | None], Iterator[MappingEntry]]
+Changed = Callable[[EidPrefix, float], list[Action]]
+Settle = Callable[[Iterable[Action], float], list[Action]]
+
+
+class Policing:
+    """Joins the book, which keeps the versions, to the engine, which decides.
+
+    mappings: the mapping database in order, from an EID-prefix on. changed: tells our xTRs and
+    foreign ITRs that an answer may differ. settle: counts and keeps events.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        book: PolicyBook,
+        engine: PolicyEngine,
+        *,
+        mappings: Listing,
+        changed: Changed,
+        settle: Settle,
+    ) -> None:
+        self._config = config
+        self._book = book
+        self._engine = engine
+        self._mappings = mappings
+        self._changed = changed
+        self._settle = settle
+
+    def start(self, now: float) -> list[Action]:
+        """Put in force what the book recovers. Raises StoreError."""
+        self._engine.set_policies(self._book.start(now))
+        unreadable = [Event("policy.unreadable", text) for text in self._book.unreadable]
+        return self._settle(unreadable, now)
+
+    @property
+    def policies(self) -> tuple[SitePolicy, ...]:
+        """The policies in force."""
+        return self._book.policies
+
+    def parse(self, text: str) -> tuple[SitePolicy, ...]:
+        """Read a candidate and judge it as `apply` would. Raises InvalidPolicy."""
+        return self._book.parse(text)
+
+    def history(self) -> tuple[PolicyVersion, ...]:
+        """Every version that is kept, newest first."""
+        return self._book.history()
+
+    def apply(
+        self, policies: Iterable[SitePolicy], *, who: str, why: str, now: float
+    ) -> tuple[PolicyVersion, list[Action]]:
+        """Put policies of some sites in force. Raises InvalidPolicy, FieldError, StoreError."""
+        version = self._book.apply(policies, if_match="*", who=who, why=why, now=now)
+        return version, self._take_effect(version, now)
+
+    def rollback(
+        self, version: int, *, who: str, why: str, now: float
+    ) -> tuple[PolicyVersion, list[Action]]:
+        """Put an earlier version in force again. Raises as `apply` does."""
+        found = self._book.rollback(version, who=who, why=why, now=now)
+        return found, self._take_effect(found, now)
+
+    def explain(self, eid: EidPrefix, requester: Requester, at: float) -> Explanation | None:
+        """Why a requester gets his answer; None when nothing is registered for the EID."""
+        mapping = self._registered(eid)
+        if mapping is None:
+            return None
+        return explain(self._engine, self._engine.narrow(mapping, eid), requester, at)
+
+    def compare(
+        self, policies: Iterable[SitePolicy], now: float
+    ) -> tuple[tuple[RuleChange, ...], Iterator[Change]]:
+        """What would change, without changing anything. Raises InvalidPolicy."""
+        wanted = tuple(policies)
+        self._book.judge(wanted)
+        merged = self._book.merged(wanted)
+        candidate = self._engine.copy()
+        candidate.set_policies(merged)
+        rules = rule_changes(self._book.policies, merged)
+        sites = {change.site for change in rules} | {policy.site for policy in wanted}
+        return rules, diff(self._engine, candidate, self._of_sites(sites), now)
+
+    def _take_effect(self, version: PolicyVersion, now: float) -> list[Action]:
+        before = self._engine.copy()
+        self._engine.set_policies(self._book.policies)
+        sites = sorted({change.site for change in version.changes})
+        data = {"who": version.who, "why": version.why, "what": version.what, "sites": sites}
+        actions = self._settle([Event("policy.changed", str(version.version), data)], now)
+        for site in sites:
+            for eid in self._affected(before, site, now):
+                actions += self._changed(eid, now)
+        return actions
+
+    def _affected(self, before: PolicyEngine, site: str, now: float) -> Iterable[EidPrefix]:
+        mappings = list(islice(self._of_sites({site}), MAX_COMPARED + 1))
+        if len(mappings) > MAX_COMPARED:
+            settings = self._config.site(site)
+            return [entry.eid for entry in settings.eid_prefixes] if settings else []
+        return affected(before, self._engine, mappings, now)
+
+    def _of_sites(self, names: Iterable[str]) -> Iterator[Mapping]:
+        """The mappings inside of the EID-prefixes of sites, each once."""
+        wanted = set(names)
+        owned = sorted(
+            entry.eid
+            for site in self._config.sites
+            if site.name in wanted
+            for entry in site.eid_prefixes
+        )
+        end: EidPrefix | None = None
+        for prefix in owned:
+            if end is not None and end.covers(prefix):
+                continue
+            end = prefix
+            for entry in self._mappings(prefix):
+                if not prefix.covers(entry.eid):
+                    break
+                yield entry.mapping
+
+    def _registered(self, eid: EidPrefix) -> Mapping | None:
+        """The most specific mapping that covers an EID."""
+        for length in range(eid.prefixlen, -1, -1):
+            wider = EidPrefix(eid.iid, eid.network.supernet(new_prefix=length))
+            found = next(self._mappings(wider), None)
+            if found is not None and found.eid == wider:
+                return found.mapping
+        return None
