@@ -8,15 +8,18 @@ Deployed routers send it in full (20 and 32 octets), the algorithm names say tru
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum, IntEnum
+from struct import Struct
 from typing import TypeVar
 
 from lisp_sdn.errors import BadDigest, DecodeError, FieldError, UnknownKey
-from lisp_sdn.wire.cursor import Reader
+from lisp_sdn.wire.cursor import Reader, check_uint
 from lisp_sdn.wire.messages.base import MessageType
 from lisp_sdn.wire.messages.register import MapNotify, MapRegister
 
+_AUTH = Struct("!BBH")
+_KEY_ID_OFFSET = 12
 _AUTH_OFFSET = 16
 _IDS_LENGTH = 24
 
@@ -49,7 +52,7 @@ class _Mac:
     derived: bool
 
 
-_MACS = {
+_MACS: dict[int, _Mac] = {
     Algorithm.HMAC_SHA_1_96_NONE: _Mac("sha1", 12, 20, False),
     Algorithm.HMAC_SHA_256_128_NONE: _Mac("sha256", 16, 32, False),
     Algorithm.HMAC_SHA256_128_HKDF_SHA256: _Mac("sha256", 16, 32, True),
@@ -88,18 +91,21 @@ def sign(
     key: the pre-shared key behind key_id. algorithm: an `Algorithm`; NONE sends no
     Authentication Data. full_length: send the MAC in full. Raises FieldError.
     """
-    if algorithm == Algorithm.NONE:
-        return _with_auth(message, key_id, algorithm, b"").serialize()
-    mac = _MACS.get(Algorithm(algorithm)) if algorithm in set(Algorithm) else None
-    if mac is None:
+    check_uint("key_id", key_id, 8)
+    mac = _MACS.get(algorithm)
+    if mac is None and algorithm != Algorithm.NONE:
         raise FieldError("algorithm", algorithm, "0..3")
-    length = mac.full if full_length else mac.truncated
-    data = _with_auth(message, key_id, algorithm, bytes(length)).serialize()
+    length = (mac.full if full_length else mac.truncated) if mac else 0
+    plain = message.serialize()
+    head = plain[:_KEY_ID_OFFSET] + _AUTH.pack(key_id, algorithm, length)
+    tail = plain[_AUTH_OFFSET + len(message.auth_data) :]
+    data = head + bytes(length) + tail
+    if mac is None:
+        return data
     stop = len(data)
     if scope is MacScope.RECORDS and isinstance(message, MapRegister):
         stop -= _IDS_LENGTH if message.xtr_id is not None else 0
-    code = _compute(mac, data, stop, length, key)
-    return data[:_AUTH_OFFSET] + code + data[_AUTH_OFFSET + length :]
+    return head + _compute(mac, data, stop, length, key) + tail
 
 
 def signed(message: A, key_id: int, key: bytes, algorithm: int, *, full_length: bool = False) -> A:
@@ -120,7 +126,7 @@ def verify(data: bytes, message: Authenticated, key: bytes, algorithm: int) -> M
         raise UnknownKey(f"algorithm {message.algorithm}, expected {algorithm}")
     if algorithm == Algorithm.NONE:
         return MacScope.RECORDS
-    mac = _MACS.get(Algorithm(algorithm)) if algorithm in set(Algorithm) else None
+    mac = _MACS.get(algorithm)
     if mac is None:
         raise UnknownKey(f"algorithm {algorithm} is unknown")
     length = len(message.auth_data)
@@ -137,10 +143,6 @@ def verify(data: bytes, message: Authenticated, key: bytes, algorithm: int) -> M
     ):
         return MacScope.MESSAGE
     raise BadDigest("the Authentication Data does not match")
-
-
-def _with_auth(message: Authenticated, key_id: int, algorithm: int, octets: bytes) -> Authenticated:
-    return replace(message, key_id=key_id, algorithm=algorithm, auth_data=octets)
 
 
 def _compute(mac: _Mac, data: bytes, stop: int, length: int, key: bytes) -> bytes:
