@@ -140,7 +140,8 @@ class GroupNumbers:
             if number is not None:
                 self._taken.discard(number)
         clash = self._shifted > 0
-        for rlocs in new:
+        added = list(new)
+        for rlocs in added:
             number = self._hashing(rlocs)
             clash = clash or number in self._taken
             self._numbers[rlocs] = number
@@ -151,7 +152,12 @@ class GroupNumbers:
         self._numbers = assign(before, self._hashing)
         self._taken = set(self._numbers.values())
         self._shifted = self._count_shifted()
-        return {rlocs for rlocs, number in before.items() if self._numbers[rlocs] != number}
+        fresh = set(added)
+        return {
+            rlocs
+            for rlocs, number in before.items()
+            if rlocs not in fresh and self._numbers[rlocs] != number
+        }
 
     def _count_shifted(self) -> int:
         return sum(number != self._hashing(rlocs) for rlocs, number in self._numbers.items())
