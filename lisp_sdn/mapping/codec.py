@@ -5,8 +5,8 @@
     key of a static mapping place                        value   head, RLOC-records
 
 place is instance-ID, IP version, address and mask length of the destination prefix, and the same
-of the source prefix when the registration is keyed by one. ETR is "x", Site-ID, xTR-ID or "a" and
-the address as text. Keys sort like EID-prefixes, which makes loading a million of them fast.
+of the source prefix when the registration is keyed by one. ETR is "x", Site-ID and xTR-ID, or "4"
+or "6" and the packed address. Keys sort like EID-prefixes, which makes loading a million of them fast.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from dataclasses import dataclass
 from struct import Struct
 from struct import error as StructError
 
-from lisp_sdn.address import EidPrefix, Endpoint, SourceDestPrefix
+from lisp_sdn.address import MAX_IID, EidPrefix, Endpoint, SourceDestPrefix
 from lisp_sdn.errors import DecodeError, StoreError
 from lisp_sdn.mapping.database import Database, Key, Registrar, Registration, RlocSet, code_of_key
+from lisp_sdn.mapping.nonces import Identity
 from lisp_sdn.model import Act
 from lisp_sdn.wire.cursor import Reader
 from lisp_sdn.wire.record import parse_locator, serialize_locator
 
 _PLACE = Struct("!IB")
 _NONCE = Struct("!Q")
-_IDS = Struct("!8s16s")
 _HEAD = Struct("!IBHBBBddHB")
 """ttl, flags, map-version, action, Key ID, algorithm, registered, changed, port, address length."""
 
@@ -60,6 +60,8 @@ def _prefix(eid: EidPrefix) -> bytes:
 
 def _read_prefix(data: bytes) -> tuple[EidPrefix, bytes]:
     iid, version = _PLACE.unpack_from(data)
+    if version not in (4, 6) or iid > MAX_IID:
+        raise ValueError(f"instance-ID {iid}, IP version {version}")
     end = _PLACE.size + (4 if version == 4 else 16)
     address = int.from_bytes(data[_PLACE.size : end], "big")
     return EidPrefix.trusted(iid, version, address, data[end]), data[end + 1 :]
@@ -75,46 +77,49 @@ def _read_place(data: bytes) -> tuple[Key, bytes]:
     return key, rest
 
 
-def _etr(identity: tuple[int, ...] | str) -> bytes:
+def _etr(identity: Identity) -> bytes:
     if isinstance(identity, str):
-        return b"a" + identity.encode()
+        address = ipaddress.ip_address(identity)
+        return str(address.version).encode() + address.packed
     site_id, xtr_id = identity
-    return b"x" + _IDS.pack(site_id.to_bytes(8, "big"), xtr_id.to_bytes(16, "big"))
+    return b"x" + site_id.to_bytes(8, "big") + xtr_id.to_bytes(16, "big")
 
 
-def _read_etr(data: bytes) -> tuple[int, ...] | str:
-    if data[:1] == b"a":
-        return data[1:].decode()
-    site_id, xtr_id = _IDS.unpack(data[1:])
-    return int.from_bytes(site_id, "big"), int.from_bytes(xtr_id, "big")
+def _read_etr(data: bytes) -> Identity:
+    kind, rest = data[:1], data[1:]
+    if (kind, len(rest)) in ((b"4", 4), (b"6", 16)):
+        return str(ipaddress.ip_address(rest))
+    if kind == b"x" and len(rest) == 24:
+        return int.from_bytes(rest[:8], "big"), int.from_bytes(rest[8:], "big")
+    raise ValueError(f"ETR {data.hex()}")
 
 
-def registration_key(site: str, key: Key, identity: tuple[int, ...] | str) -> bytes:
+def registration_key(site: str, key: Key, identity: Identity) -> bytes:
     """The store's key of a registration."""
     return site.encode() + b"\0" + place_octets(key) + _etr(identity)
 
 
-def read_registration_key(data: bytes) -> tuple[str, Key, tuple[int, ...] | str]:
+def read_registration_key(data: bytes) -> tuple[str, Key, Identity]:
     """Inverse of `registration_key`. Raises StoreError."""
     site, _, rest = data.partition(b"\0")
     try:
         key, etr = _read_place(rest)
         return site.decode(), key, _read_etr(etr)
-    except (StructError, IndexError, UnicodeDecodeError) as error:
+    except (StructError, IndexError, ValueError) as error:
         raise StoreError(f"registration key {data.hex()}: {error}") from None
 
 
-def nonce_key(site: str, key_id: int, identity: tuple[int, ...] | str) -> bytes:
+def nonce_key(site: str, key_id: int, identity: Identity) -> bytes:
     """The store's key of a nonce."""
     return site.encode() + b"\0" + bytes((key_id,)) + _etr(identity)
 
 
-def read_nonce(data: bytes, value: bytes) -> tuple[str, int, tuple[int, ...] | str, int]:
+def read_nonce(data: bytes, value: bytes) -> tuple[str, int, Identity, int]:
     """Site, Key ID, ETR and nonce. Raises StoreError."""
     site, _, rest = data.partition(b"\0")
     try:
         return site.decode(), rest[0], _read_etr(rest[1:]), _NONCE.unpack(value)[0]
-    except (StructError, IndexError, UnicodeDecodeError) as error:
+    except (StructError, IndexError, ValueError) as error:
         raise StoreError(f"nonce {data.hex()}: {error}") from None
 
 
@@ -210,6 +215,9 @@ def static_key(key: Key) -> bytes:
 def read_static_key(data: bytes) -> Key:
     """Inverse of `static_key`. Raises StoreError."""
     try:
-        return _read_place(data)[0]
+        key, rest = _read_place(data)
+        if rest:
+            raise ValueError("octets behind the key")
+        return key
     except (StructError, IndexError) as error:
         raise StoreError(f"static mapping key {data.hex()}: {error}") from None

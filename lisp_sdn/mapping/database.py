@@ -85,7 +85,7 @@ class Registrar:
         self.last = b""
 
     @property
-    def identity(self) -> tuple[int, ...] | str:
+    def identity(self) -> tuple[int, int] | str:
         """What tells two ETRs of a site apart."""
         if self.xtr_id is not None:
             return (self.site_id or 0, self.xtr_id)

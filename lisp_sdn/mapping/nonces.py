@@ -19,7 +19,7 @@ WINDOW = 4096
 MAX_ETRS = 10_000
 """ETRs per site whose nonces are kept; every one has shown a valid key."""
 
-Identity = tuple[int, ...] | str
+Identity = tuple[int, int] | str
 """What tells two ETRs of a site apart: (Site-ID, xTR-ID), or an address as text."""
 
 

@@ -98,7 +98,7 @@ def _place(sites: Sites, name: str, key: Key) -> tuple[Site, ConfiguredPrefix] |
 
 
 def _registrar(
-    site: Site, identity: tuple[int, ...] | str, stored: codec.Stored
+    site: Site, identity: tuple[int, int] | str, stored: codec.Stored
 ) -> Registrar | None:
     registrar = site.registrars.get(identity)
     if registrar is None:
@@ -172,7 +172,7 @@ class Follower:
             self._database.add(key, codec.restored(key, self._reader.read(value), STATIC))
 
     def _apply_registration(
-        self, name: str, key: Key, identity: tuple[int, ...] | str, value: bytes | None
+        self, name: str, key: Key, identity: tuple[int, int] | str, value: bytes | None
     ) -> None:
         found = _place(self._sites, name, key)
         if isinstance(found, Refused):

@@ -57,7 +57,7 @@ class Site:
         self.name = settings.name
         self.keys = {key.key_id: key for key in settings.authentication_keys}
         self.nonces = Nonces(settings.nonce_check)
-        self.registrars: dict[tuple[int, ...] | str, Registrar] = {}
+        self.registrars: dict[tuple[int, int] | str, Registrar] = {}
         self.registrations = 0
         self.last_registration: float | None = None
         self._allowed_rlocs = settings.allowed_rlocs
