@@ -1,0 +1,109 @@
+"""What the fast path keeps: finished EID-records by registration, and requesters that were seen."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+from lisp_sdn.mapping.database import Registration
+from lisp_sdn.mapping.requesters import PrefixKey
+from lisp_sdn.mapping.table import PrefixTable
+from lisp_sdn.model import Requester
+
+MAX_INSIDE = 1000
+"""A change of a prefix with more prefixes inside it makes the whole family be forgotten."""
+
+
+class KnownRequester:
+    """Who asks, once it was seen.
+
+    rloc: packed address that Map-Replies go to. source: packed source EID, None without one.
+    repeat: the first part of its repeat keys. classes: by policy group.
+    """
+
+    __slots__ = ("classes", "itself", "repeat", "rloc", "source")
+
+    def __init__(self, itself: Requester, rloc: bytes, source: bytes) -> None:
+        self.itself = itself
+        self.rloc = rloc
+        self.source = source or None
+        self.repeat: dict[Records, bytes] = {}
+        self.classes: dict[Hashable, Hashable] = {}
+
+
+class Slot:
+    """What is kept for a registered EID-prefix.
+
+    prefix: as `Requesters` names it. record: the EID-record for everybody, or None and by_class:
+    the EID-record for each class of requesters in the policy's group. told, generation: who was
+    told, see `Requesters.note`.
+    """
+
+    __slots__ = ("by_class", "generation", "group", "prefix", "record", "told")
+
+    def __init__(self, prefix: PrefixKey, group: Hashable | None) -> None:
+        self.prefix = prefix
+        self.group = group
+        self.record: bytes | None = None
+        self.by_class: dict[Hashable, bytes] = {}
+        self.generation: object = None
+        self.told: dict[bytes, bytes | None] = {}
+
+
+class Records:
+    """The EID-records of one instance-ID and IP version.
+
+    hosts: by packed address, of registrations that are a single EID. prefixes: by code, of the
+    others; these are found by longest match in the mapping database.
+    """
+
+    __slots__ = ("bits", "find", "hosts", "iid", "prefixes", "table", "width")
+
+    def __init__(self, table: PrefixTable[Registration]) -> None:
+        self.table = table
+        self.find = table.find_packed
+        self.iid = table.iid
+        self.bits = table.bits
+        self.width = table.bits >> 3
+        self.hosts: dict[bytes, Slot] = {}
+        self.prefixes: dict[int, Slot] = {}
+
+    def __len__(self) -> int:
+        return len(self.hosts) + len(self.prefixes)
+
+    def get(self, code: int) -> Slot | None:
+        """What is kept for a registration."""
+        if code & 0xFF == self.bits:
+            return self.hosts.get((code >> 8).to_bytes(self.width, "big"))
+        return self.prefixes.get(code)
+
+    def put(self, code: int, slot: Slot) -> None:
+        """Keep something for a registration."""
+        if code & 0xFF == self.bits:
+            self.hosts[(code >> 8).to_bytes(self.width, "big")] = slot
+        else:
+            self.prefixes[code] = slot
+
+    def drop(self, code: int) -> None:
+        """Forget what is kept for a registration."""
+        if code & 0xFF == self.bits:
+            self.hosts.pop((code >> 8).to_bytes(self.width, "big"), None)
+        else:
+            self.prefixes.pop(code, None)
+
+    def changed(self, code: int) -> None:
+        """Answers inside a prefix may have changed: forget them, and those of wider prefixes."""
+        self.drop(code)
+        for entry in self.table.covering(code):
+            self.drop(entry.code)
+        if code & 0xFF == self.bits:
+            return
+        for count, inside in enumerate(self.table.codes_inside(code)):
+            if count == MAX_INSIDE:
+                self.clear()
+                return
+            self.drop(inside)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.hosts.clear()
+        self.prefixes.clear()
