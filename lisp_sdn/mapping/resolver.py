@@ -130,6 +130,10 @@ class Resolver:
         site = self._site(match.eid, head)
         if site is not None and site.settings.legacy_actions:
             answer = _legacy(answer)
+        return self._within_scope(query, match, answer)
+
+    def _within_scope(self, query: Query, match: Match, answer: Answer) -> Answer:
+        """Say for which source EIDs the answer holds, where registrations depend on them."""
         source_eid = query.requester.source_eid
         if source_eid is None:
             return answer
@@ -187,6 +191,7 @@ class Resolver:
             kind, ttl = Kind.UNREGISTERED, UNREGISTERED_TTL
             action = configured.unregistered_action
         answer = Answer(Mapping(match.eid, ttl_minutes=ttl, action=action))
+        answer = self._within_scope(query, match, answer)
         if match.alone is not None:
             return Outcome(kind, (_cut(answer, self._clear_of_sources(match.alone, query.eid)),))
         # Known EIDs inside the query: say that the rest of it is not known, and name them.

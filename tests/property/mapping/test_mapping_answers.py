@@ -1,4 +1,4 @@
-"""Whatever is registered: an answer is true of every EID that it covers, and state is no history."""
+"""Whatever is registered: an answer is true of all EIDs that it covers, and state is no history."""
 
 from __future__ import annotations
 
@@ -96,13 +96,13 @@ def test_an_answer_is_true_of_every_eid_that_it_covers(
             continue
         (truth, *_) = resolved(ms, host, source, 0)
         assert meaning(found) == meaning(truth), (str(host), [str(a.mapping) for a in answers])
-        # The scope that it names: every other source in it gets the same.
-        if found.scope is not None:
-            assert found.scope.source.covers(source)
-            for other in HOSTS:
-                if found.scope.source.covers(other):
-                    (same, *_) = resolved(ms, host, other, 0)
-                    assert meaning(same) == meaning(found)
+        # Every other source EID in the scope that it names gets the same; without one, all do.
+        scope = found.scope.source if found.scope is not None else prefix(0, 0)
+        assert scope.covers(source)
+        for other in HOSTS:
+            if scope.covers(other):
+                (same, *_) = resolved(ms, host, other, 0)
+                assert meaning(same) == meaning(found), (str(host), str(other), str(scope))
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
