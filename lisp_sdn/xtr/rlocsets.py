@@ -83,14 +83,17 @@ def tunnel_fields(rloc: IPAddress, topology: Topology) -> tuple[SetField, SetFie
 def group(group_id: int, rlocs: RlocSet, topology: Topology) -> GroupRule:
     """The group of an RLOC-set with at least one locator in `best`."""
     assert topology.tunnel_port is not None
-    buckets = tuple(
-        Bucket(
-            (*tunnel_fields(locator.rloc, topology), Output(topology.tunnel_port)),
-            weight=max(1, locator.weight),
-        )
+    output = Output(topology.tunnel_port)
+    chosen = [
+        (locator, (*tunnel_fields(locator.rloc, topology), output))
         for locator in best(rlocs, topology)
         if isinstance(locator.rloc, IPAddress)
-    )
+    ]
+    if len(chosen) == 1:
+        # Open vSwitch hashes and recirculates for SELECT; a held packet that is released at once
+        # then meets what the datapath still has cached from before the group.
+        return GroupRule(group_id, GroupType.INDIRECT, (Bucket(chosen[0][1]),))
+    buckets = tuple(Bucket(actions, max(1, locator.weight)) for locator, actions in chosen)
     return GroupRule(group_id, GroupType.SELECT, buckets)
 
 
