@@ -12,6 +12,8 @@ from dataclasses import replace
 from typing import Any
 
 from lisp_sdn.rules import (
+    COOKIE_MAGIC,
+    COOKIE_MASK,
     FlowRule,
     GroupRule,
     Match,
@@ -19,7 +21,6 @@ from lisp_sdn.rules import (
     RuleChange,
     Ruleset,
     Verb,
-    cookie_class,
     match,
 )
 
@@ -37,7 +38,9 @@ class Installed:
 
     def __init__(self, ruleset: Ruleset | None = None) -> None:
         ruleset = ruleset or Ruleset()
-        ours = (normalise(rule) for rule in ruleset.flows if cookie_class(rule.cookie) is not None)
+        ours = (
+            normalise(rule) for rule in ruleset.flows if rule.cookie & COOKIE_MASK == COOKIE_MAGIC
+        )
         self.flows: dict[FlowKey, FlowRule] = {rule.key: rule for rule in ours}
         self.groups: dict[int, GroupRule] = {rule.group_id: rule for rule in ruleset.groups}
         self.meters: dict[int, MeterRule] = {rule.meter_id: rule for rule in ruleset.meters}

@@ -21,6 +21,7 @@ from lisp_sdn.rules import (
     FieldValue,
     FlowRule,
     GroupRule,
+    GroupType,
     MeterRule,
     MoveField,
     Output,
@@ -336,7 +337,8 @@ class _Walk:
         if group is None:
             self.trace.ended = f"no group {group_id}"
             return
-        index = self.choose(group.buckets, self.fields)
+        select = group.type is GroupType.SELECT
+        index = self.choose(group.buckets, self.fields) if select else 0
         self.trace.groups.append((group_id, index))
         # Changes of a bucket do not outlive it.
         before = dict(self.fields)
