@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import eventlet
 from eventlet import tpool
 
 from lisp_sdn.actions import Action, Dropped
 from lisp_sdn.apps.dispatch import Dispatcher
+from lisp_sdn.apps.log import LOGGER
 from lisp_sdn.errors import StoreError
 from lisp_sdn.mapping.store import Store
 
@@ -35,6 +37,7 @@ class Durability:
         self._dispatcher = dispatcher
         self._writing = False
         self._stopped = False
+        self._flush = _in_a_thread()
 
     def look(self) -> None:
         """Call after every event."""
@@ -57,7 +60,7 @@ class Durability:
         try:
             while store.durable_seq < store.seq and not self._stopped:
                 try:
-                    tpool.execute(store.flush)
+                    self._flush(store)
                 except StoreError as error:
                     self._dispatcher.report(Dropped("store", "write_failed", str(error)))
                     eventlet.sleep(RETRY)
@@ -65,3 +68,14 @@ class Durability:
                     self._dispatcher.event(self._brain.durable)
         finally:
             self._writing = False
+
+
+def _in_a_thread() -> Callable[[Store], Any]:
+    """Flush in a thread, so that waiting for the disk stops nobody; here, where that cannot be."""
+    try:
+        tpool.setup()
+    except OSError as error:
+        # eventlet's threads report by a connection over the loopback interface.
+        LOGGER.warning("store: writing will block, no threads without loopback: %s", error)
+        return lambda store: store.flush()
+    return lambda store: tpool.execute(store.flush)

@@ -131,3 +131,19 @@ def test_a_write_that_fails_is_counted_and_tried_again(
     until(lambda: bool(brain.named("durable")))
     assert brain.reasons() == ["write_failed"]
     writer.close()
+
+
+def test_without_loopback_it_writes_all_the_same(
+    brain: FakeBrain, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_loopback() -> None:
+        raise OSError("Network is unreachable")
+
+    monkeypatch.setattr(durability.tpool, "setup", no_loopback)
+    store = brain.__dict__["store"] = MemoryStore()
+    writer = Durability(brain, dispatcher)
+    store.append([CHANGE])
+    writer.look()
+    until(lambda: bool(brain.named("durable")))
+    assert store.durable_seq == store.seq
+    writer.close()
