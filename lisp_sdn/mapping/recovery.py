@@ -126,12 +126,13 @@ def snapshot(database: Database) -> Iterator[Change]:
 
 def _all_places(database: Database) -> Iterator[tuple[Place, int]]:
     for family in database.families():
-        for code in family.table.codes_from(0):
+        # Copies of the codes: the database goes on changing while this is read.
+        for code in tuple(family.table.codes_from(0)):
             yield family, code
-        for destination in family.keyed.codes_from(0):
+        for destination in tuple(family.keyed.codes_from(0)):
             keyed = family.keyed.get(destination)
             if keyed is not None:
-                for code in keyed.table.codes_from(0):
+                for code in tuple(keyed.table.codes_from(0)):
                     yield keyed, code
 
 
