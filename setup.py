@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import zipfile
 from pathlib import Path
 
@@ -27,7 +28,7 @@ class BuildWithPth(build_py):
 
 
 class EditableWheelWithPth(editable_wheel):
-    """Puts the .pth file into the wheel of an editable install (PEP 660), which has no build_lib."""
+    """Puts the .pth file into the wheel of an editable install (PEP 660)."""
 
     def run(self) -> None:
         """Build, then add the file to the finished wheel and to its RECORD."""
@@ -49,9 +50,17 @@ def add_to_wheel(wheel: Path, name: str, data: bytes) -> None:
             new.writestr(info, content)
 
 
+def version() -> str:
+    """The version that the package itself tells; it cannot be imported before it is installed."""
+    text = (HERE / "lisp_sdn" / "__init__.py").read_text(encoding="utf-8")
+    found = re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE)
+    assert found, "lisp_sdn/__init__.py has no __version__"
+    return found[1]
+
+
 setup(
     name="lisp_sdn",
-    version="0.1.0",
+    version=version(),
     description="The centralized ITR/ETR brain of a LISP network on Open vSwitch, a Ryu app",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
@@ -67,7 +76,7 @@ setup(
         "eventlet>=0.36,<1",
         "webob>=1.8.7,<2",
         "netaddr>=0.10",
-        "pydantic>=2.5,<3",
+        "pydantic>=2.10,<3",
         "PyYAML>=6.0",
         "click>=8.1,<9",
         "rich>=13",
