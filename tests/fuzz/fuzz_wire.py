@@ -1,9 +1,10 @@
 """Coverage-guided fuzzing of the decoder: `python tests/fuzz/fuzz_wire.py [--seconds 60] [CORPUS]`.
 
-Needs the package atheris. Starts from the vectors of tests/vectors/rfc.json; a CORPUS directory
-keeps what was found from run to run. Whatever the octets are: only DecodeError may be raised; what
-decodes goes out and comes in again as the same value; the peek agrees with the decoder. A finding
-ends the run with exit code 77, its octets in a file crash-*; it becomes a named unit test.
+Needs the package atheris. Starts from the vectors of tests/vectors/rfc.json; the CORPUS directory
+(by default one in the directory for temporary files) keeps what was found from run to run.
+Whatever the octets are: only DecodeError may be raised; what decodes goes out and comes in again as
+the same value; the peek agrees with the decoder. A finding ends the run with exit code 77, its
+octets in a file crash-*; it becomes a named unit test.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 import atheris
 
 ROOT = Path(__file__).resolve().parents[2]
+DEFAULT_CORPUS = Path(tempfile.gettempdir()) / "lisp_sdn-fuzz-wire"
 sys.path.insert(0, str(ROOT))
 
 with atheris.instrument_imports(include=["lisp_sdn.wire", "lisp_sdn.address"]):
@@ -84,14 +86,13 @@ def main() -> None:
     """Run for a bounded time."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seconds", type=int, default=60)
-    parser.add_argument("corpus", nargs="?", help="directory that keeps what was found")
+    parser.add_argument("corpus", nargs="?", type=Path, default=DEFAULT_CORPUS)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        seeds(Path(folder))
-        folders = [options.corpus, folder] if options.corpus else [folder]
-        arguments = [sys.argv[0], f"-max_total_time={options.seconds}", "-max_len=2048"]
-        atheris.Setup([*arguments, "-timeout=5", *folders], check)
-        atheris.Fuzz()
+    options.corpus.mkdir(parents=True, exist_ok=True)
+    seeds(options.corpus)
+    limits = [f"-max_total_time={options.seconds}", "-max_len=2048", "-timeout=5"]
+    atheris.Setup([sys.argv[0], *limits, str(options.corpus)], check)
+    atheris.Fuzz()
 
 
 if __name__ == "__main__":

@@ -6,11 +6,8 @@ from lisp_sdn.wire.lcaf.attributes import (
     AsNumber,
     EncapsulationFormat,
     GeoCoordinates,
-    JsonData,
     NonceLocator,
-    OpaqueKey,
     SecurityKey,
-    VendorSpecific,
 )
 from lisp_sdn.wire.lcaf.lists import (
     AfiList,
@@ -22,6 +19,7 @@ from lisp_sdn.wire.lcaf.lists import (
     ReplicationEntry,
     ReplicationList,
 )
+from lisp_sdn.wire.lcaf.opaque import JsonData, OpaqueKey, VendorSpecific
 from lisp_sdn.wire.lcaf.prefixes import InstanceId, MulticastInfo, SourceDestKey
 
 __all__ = [
