@@ -8,7 +8,7 @@ and a branch ends as soon as no differing rule is left among its candidates.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -27,18 +27,6 @@ SHOWN = 4
 
 
 @dataclass(frozen=True, slots=True)
-class RequesterClass:
-    """Requesters that the rules treat alike. who: in words. requester: a member.
-
-    parts: for a class that needs two ITR-RLOCs, the same requester with only one of them.
-    """
-
-    who: str
-    requester: Requester
-    parts: tuple[Requester, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Side:
     """One of the two policies, and the lookups that go with it."""
 
@@ -47,70 +35,77 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True)
-class _Option:
-    """One value for a kind of condition: its name, a requester that has it, the rules left."""
+class Option:
+    """One value for a kind of condition, or for several.
 
-    label: str
+    labels: the value in words, per kind. requester: one that has it. rules: the candidates left.
+    """
+
+    labels: tuple[str, ...]
     requester: Requester
     rules: Pair
 
 
 class Enumeration:
-    """Enumerates the classes of requesters for the EID-prefixes of one family.
+    """Enumerates the classes of requesters for EID-prefixes with the same candidates.
 
-    changed: the rules that differ between the two sides.
+    changed: the rules that differ between the two sides. candidates: the rules that destination,
+    time, health and load leave. Source EIDs are taken from the instance-ID and family of `eid`.
     """
 
-    def __init__(self, old: Side, new: Side, changed: Pair, version: int) -> None:
+    def __init__(
+        self, old: Side, new: Side, changed: Pair, candidates: Pair, eid: EidPrefix
+    ) -> None:
         self._old = old
         self._new = new
         self._changed = changed
-        self._version = version
+        self._version = eid.version
+        self.places: tuple[Option, ...] = ()
+        self._found: list[tuple[Option, Option, Pair]] = []
+        self._rest: Iterator[tuple[Option, Option, Pair]] = iter(())
+        if self._differ(candidates):
+            self.places = tuple(_grouped(self._places(candidates)))
+            self._rest = self._reach(candidates, eid.iid)
 
-    def classes(self, candidates: Pair, eid: EidPrefix) -> Iterator[RequesterClass]:
-        """Every class that a differing rule can reach.
+    def reached(self) -> Iterator[tuple[Option, Option, Pair]]:
+        """(place, everything else, candidates left) wherever a differing rule is among these.
 
-        candidates: the rules that destination, time, health and load leave. Source EIDs are
-        taken from the instance-ID of `eid`.
+        Found as they are asked for, and kept for the next mapping.
         """
-        places = _grouped(self._places(candidates))
-        for place in places:
-            yield from self._descend(place.rules, place.requester, (place.label,), eid)
-        for one, other in combinations(places, 2):
-            if one.requester.xtr is None and other.requester.xtr is None:
-                yield from self._two_places(one, other, eid)
+        position = 0
+        while True:
+            if position == len(self._found):
+                found = next(self._rest, None)
+                if found is None:
+                    return
+                self._found.append(found)
+            yield self._found[position]
+            position += 1
 
-    def _two_places(self, one: _Option, other: _Option, eid: EidPrefix) -> Iterator[RequesterClass]:
-        rules = (one.rules[0] | other.rules[0], one.rules[1] | other.rules[1])
-        if rules in (one.rules, other.rules) or not self._differ(rules):
-            return  # gets what a requester with one of the two gets
-        rlocs = (one.requester.itr_rlocs, other.requester.itr_rlocs)
-        if not all(rlocs):
-            return
-        both = Requester(itr_rlocs=rlocs[0] + rlocs[1])
-        label = f"both {one.label} and {other.label}"
-        for found in self._descend(rules, both, (label,), eid):
-            parts = tuple(replace(found.requester, itr_rlocs=part) for part in rlocs)
-            yield replace(found, parts=parts)
+    @property
+    def size(self) -> int:
+        """How many classes are kept."""
+        return len(self._found) + len(self.places) + 1
 
-    def _descend(
-        self, rules: Pair, requester: Requester, labels: tuple[str, ...], eid: EidPrefix
-    ) -> Iterator[RequesterClass]:
-        if not self._differ(rules):
+    def _reach(self, candidates: Pair, iid: int) -> Iterator[tuple[Option, Option, Pair]]:
+        places = [place for place in self.places if self._differ(place.rules)]
+        for other in self._others(Option((), Requester(), candidates), iid):
+            for place in places:
+                rules = both(place.rules, other.rules)
+                if self._differ(rules):
+                    yield place, other, rules
+
+    def _others(self, option: Option, iid: int) -> Iterator[Option]:
+        """Every combination of the kinds of conditions besides the place."""
+        kinds = (self._xtr_ids, self._authenticated, self._pitr, self._sources)
+        if not self._differ(option.rules):
             return
-        depth = len(labels)
-        kinds: tuple[Callable[[Pair, Requester], Iterable[_Option]], ...] = (
-            self._xtr_ids,
-            self._authenticated,
-            self._pitr,
-            lambda rules, requester: self._sources(rules, requester, eid.iid),
-        )
-        if depth > len(kinds):
-            who = ", ".join(label for label in labels if label) or "every requester"
-            yield RequesterClass(who, requester)
+        if len(option.labels) == len(kinds):
+            yield option
             return
-        for option in _grouped(kinds[depth - 1](rules, requester)):
-            yield from self._descend(option.rules, option.requester, (*labels, option.label), eid)
+        for value in _grouped(kinds[len(option.labels)](option.rules, option.requester, iid)):
+            labels = option.labels + value.labels
+            yield from self._others(Option(labels, value.requester, value.rules), iid)
 
     def _differ(self, rules: Pair) -> bool:
         return bool(rules[0] & self._changed[0] or rules[1] & self._changed[1])
@@ -123,7 +118,7 @@ class Enumeration:
 
     # --- the kinds of conditions ---------------------------------------------------------
 
-    def _places(self, rules: Pair) -> Iterator[_Option]:
+    def _places(self, rules: Pair) -> Iterator[Option]:
         """Where a requester can sit: everywhere, in a prefix, or be one of our xTRs."""
         matches = list(self._asked(rules))
         networks = {network for match in matches for network in match.itr_rlocs}
@@ -144,39 +139,38 @@ class Enumeration:
                 asking = replace(xtr.requester, itr_rlocs=rlocs)
                 yield self._place(f"xTR {xtr.name}", asking, rules)
 
-    def _place(self, label: str, requester: Requester, rules: Pair) -> _Option:
+    def _place(self, label: str, requester: Requester, rules: Pair) -> Option:
         old, new = (side.index.place(requester, side.sites) for side in (self._old, self._new))
-        return _Option(label, requester, (rules[0] & old, rules[1] & new))
+        return Option((label,), requester, (rules[0] & old, rules[1] & new))
 
-    def _xtr_ids(self, rules: Pair, requester: Requester) -> Iterator[_Option]:
+    def _xtr_ids(self, rules: Pair, requester: Requester, _iid: int) -> Iterator[Option]:
         known = sorted({xtr_id for match in self._asked(rules) for xtr_id in match.xtr_ids})
         yield self._limited(rules, "other xTR-IDs" if known else "", requester, None)
         for xtr_id in known:
             asking = replace(requester, xtr_id=xtr_id)
             yield self._limited(rules, f"xTR-ID {xtr_id_text(xtr_id)}", asking, xtr_id)
 
-    def _limited(
-        self, rules: Pair, label: str, requester: Requester, xtr_id: int | None
-    ) -> _Option:
+    def _limited(self, rules: Pair, label: str, requester: Requester, xtr_id: int | None) -> Option:
         old, new = (side.index.xtr_id(xtr_id) for side in (self._old, self._new))
-        return _Option(label, requester, (rules[0] & old, rules[1] & new))
+        return Option((label,), requester, (rules[0] & old, rules[1] & new))
 
-    def _authenticated(self, rules: Pair, requester: Requester) -> Iterator[_Option]:
+    def _authenticated(self, rules: Pair, requester: Requester, _iid: int) -> Iterator[Option]:
         if all(match.authenticated is None for match in self._asked(rules)):
-            yield _Option("", requester, rules)
+            yield Option(("",), requester, rules)
             return
         for value in (False, True):
             label = "authenticated" if value else "not authenticated"
             keep = self._flagged(rules, "authenticated", value)
-            yield _Option(label, replace(requester, authenticated=value), keep)
+            yield Option((label,), replace(requester, authenticated=value), keep)
 
-    def _pitr(self, rules: Pair, requester: Requester) -> Iterator[_Option]:
+    def _pitr(self, rules: Pair, requester: Requester, _iid: int) -> Iterator[Option]:
         if all(match.pitr is None for match in self._asked(rules)):
-            yield _Option("", requester, rules)
+            yield Option(("",), requester, rules)
             return
         for value in (False, True):
             keep = self._flagged(rules, "pitr", value)
-            yield _Option("PITR" if value else "ITR", replace(requester, pitr=value), keep)
+            label = "PITR" if value else "ITR"
+            yield Option((label,), replace(requester, pitr=value), keep)
 
     def _flagged(self, rules: Pair, name: str, value: bool) -> Pair:
         old, new = (
@@ -189,7 +183,7 @@ class Enumeration:
         )
         return old, new
 
-    def _sources(self, rules: Pair, requester: Requester, iid: int) -> Iterator[_Option]:
+    def _sources(self, rules: Pair, requester: Requester, iid: int) -> Iterator[Option]:
         networks = {
             network
             for match in self._asked(rules)
@@ -201,9 +195,9 @@ class Enumeration:
             rules[1] & self._new.index.any_source,
         )
         if not networks:
-            yield _Option("", requester, free)
+            yield Option(("",), requester, free)
             return
-        yield _Option("no source EID", requester, free)
+        yield Option(("no source EID",), requester, free)
         for label, address in _representatives(networks, "source EID"):
             if address.version != self._version:
                 continue
@@ -212,21 +206,30 @@ class Enumeration:
                 for side in (self._old, self._new)
             )
             asking = replace(requester, source_eid=EidPrefix.host(iid, address))
-            yield _Option(label, asking, (rules[0] & old, rules[1] & new))
+            yield Option((label,), asking, (rules[0] & old, rules[1] & new))
 
 
-def _grouped(options: Iterable[_Option]) -> list[_Option]:
+def both(one: Pair, other: Pair) -> Pair:
+    """The rules in both pairs."""
+    return one[0] & other[0], one[1] & other[1]
+
+
+def _grouped(options: Iterable[Option]) -> Iterator[Option]:
     """Options that leave the same rules, as one; our own xTRs stay by themselves."""
-    groups: dict[tuple[Pair, str | None], list[_Option]] = {}
+    groups: dict[tuple[Pair, str | None], list[Option]] = {}
     for option in options:
         groups.setdefault((option.rules, option.requester.xtr), []).append(option)
-    result = []
     for members in groups.values():
-        labels = list(dict.fromkeys(member.label for member in members))
-        if len(labels) > SHOWN:
-            labels = [*labels[:SHOWN], f"{len(labels) - SHOWN} more"]
-        result.append(replace(members[0], label=" or ".join(labels)))
-    return result
+        label = joined(member.labels[0] for member in members)
+        yield replace(members[0], labels=(label,))
+
+
+def joined(labels: Iterable[str]) -> str:
+    """Values as one text; beyond a few only their number."""
+    known = list(dict.fromkeys(labels))
+    if len(known) > SHOWN:
+        known = [*known[:SHOWN], f"{len(known) - SHOWN} more"]
+    return " or ".join(known)
 
 
 def _subsets(rlocs: tuple[IPAddress, ...]) -> Iterator[tuple[IPAddress, ...]]:

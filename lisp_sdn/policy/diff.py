@@ -1,29 +1,31 @@
 """What a change would do: every class of requesters that gets another answer, by evaluation.
 
 Requesters are infinitely many, but the rules tell apart only finitely many classes of them. One
-representative per class is evaluated with both engines. Classes for which no differing rule is a
-candidate are skipped together, so a small change to a large policy is looked through quickly.
+decision per class is compared. Classes for which no differing rule is a candidate are skipped
+together, so a small change to a large policy is looked through quickly.
 
-A request with several ITR-RLOCs gets the earliest rule that one of them reaches, so for any such
-request the two ITR-RLOCs that decide in the old and in the new policy suffice: pairs are looked
-at, larger sets cannot bring a new difference.
+A request with several ITR-RLOCs gets the earliest rule that one of them reaches. For any such
+request the two ITR-RLOCs that decide in the old and in the new policy suffice: larger sets cannot
+bring a new difference, and a pair can only where one of the two is decided by another rule.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 
 from lisp_sdn.address import EidPrefix
 from lisp_sdn.model import Answer, Mapping, Requester
-from lisp_sdn.policy.classes import Enumeration, Pair, RequesterClass, Side
+from lisp_sdn.policy.classes import Enumeration, Option, Pair, Side, both, joined
+from lisp_sdn.policy.conditions import Conditions
 from lisp_sdn.policy.engine import PolicyEngine
 from lisp_sdn.policy.explain import answer_dict, requester_dict
 from lisp_sdn.policy.index import SiteIndex, bits
+from lisp_sdn.policy.rlocset import usable
 from lisp_sdn.policy_settings import PolicyRule, SitePolicy
 
-MAX_CLASSES_KEPT = 10_000
+MAX_CLASSES_KEPT = 100_000
 """Classes of requesters remembered while many mappings are compared."""
 
 
@@ -108,13 +110,8 @@ def diff(
 
     now: epoch seconds. since: the time at which `old` is asked, when it is another one.
     """
-    then = now if since is None else since
-    comparisons: dict[tuple[str | None, str | None], _Comparison] = {}
-    for mapping in mappings:
-        owners = (old.sites.owner(mapping.eid), new.sites.owner(mapping.eid))
-        if owners not in comparisons:
-            comparisons[owners] = _Comparison(old, new, owners, then, now)
-        yield from comparisons[owners].changes(mapping)
+    for comparison, mapping in _comparisons(old, new, mappings, now, since):
+        yield from comparison.changes(mapping)
 
 
 def affected(
@@ -126,12 +123,37 @@ def affected(
     since: float | None = None,
 ) -> Iterator[EidPrefix]:
     """The EID-prefixes for which some requester gets another answer: for MappingChanged."""
+    for comparison, mapping in _comparisons(old, new, mappings, now, since):
+        yield from comparison.changed_parts(mapping)
+
+
+def _comparisons(
+    old: PolicyEngine,
+    new: PolicyEngine,
+    mappings: Iterable[Mapping],
+    now: float,
+    since: float | None,
+) -> Iterator[tuple[_Comparison, Mapping]]:
+    then = now if since is None else since
+    known: dict[tuple[str | None, str | None], _Comparison] = {}
     for mapping in mappings:
-        seen: set[EidPrefix] = set()
-        for change in diff(old, new, (mapping,), now, since=since):
-            if change.mapping.eid not in seen:
-                seen.add(change.mapping.eid)
-                yield change.mapping.eid
+        owners = (old.sites.owner(mapping.eid), new.sites.owner(mapping.eid))
+        if owners not in known:
+            known[owners] = _Comparison(old, new, owners, then, now)
+        yield known[owners], mapping
+
+
+_Decided = tuple[int | None, Mapping]
+"""The rule that decided, and the mapping that it gives."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Difference:
+    """A class of requesters with another answer. labels: place, xTR-ID, ..., source EID."""
+
+    labels: tuple[str, ...]
+    requester: Requester
+    outcome: tuple[_Decided, _Decided]
 
 
 class _Comparison:
@@ -150,41 +172,92 @@ class _Comparison:
         self._sides = (_side(old, owners[0]), _side(new, owners[1]))
         self._active = (_active(old, owners[0], then), _active(new, owners[1], now))
         self._changed = self._find_changed(owners)
-        self._classes: dict[tuple[Pair, int, int], list[RequesterClass]] = {}
-        self._kept = 0
+        self._known: dict[tuple[Pair, int, int, bool], Enumeration] = {}
 
     def changes(self, mapping: Mapping) -> Iterator[Change]:
         """What differs for one mapping."""
         for part in self._parts(mapping):
-            for found in self._reached(part.eid):
-                answers = self._answers(part, found.requester)
-                if not _differ(answers) or any(
-                    _differ(self._answers(part, one)) for one in found.parts
-                ):
-                    continue
-                yield Change(part, found.who, found.requester, *answers)
+            yield from self._part_changes(part)
 
-    def _answers(self, mapping: Mapping, requester: Requester) -> tuple[Answer, Answer]:
+    def changed_parts(self, mapping: Mapping) -> Iterator[EidPrefix]:
+        """The parts of one mapping for which something differs."""
+        for part in self._parts(mapping):
+            if next(self._differences(part), None) is not None:
+                yield part.eid
+
+    def _part_changes(self, part: Mapping) -> Iterator[Change]:
+        """Differences that are alike but for the source EID, as one."""
+        alike: dict[tuple[object, ...], list[_Difference]] = {}
+        for found in self._differences(part):
+            alike.setdefault((found.labels[:-1], found.outcome), []).append(found)
+        for members in alike.values():
+            labels = (*members[0].labels[:-1], joined(found.labels[-1] for found in members))
+            requester = members[0].requester
+            yield Change(
+                part,
+                ", ".join(label for label in labels if label) or "every requester",
+                requester,
+                self._old.evaluate(part, requester, self._then),
+                self._new.evaluate(part, requester, self._now),
+            )
+
+    def _differences(self, part: Mapping) -> Iterator[_Difference]:
+        enumeration = self._enumeration(part)
+        for place, other, rules in enumeration.reached():
+            old, new = self._decide(part, rules)
+            if old[1] != new[1]:
+                asking = _merged(place.requester, other.requester)
+                yield _Difference(place.labels + other.labels, asking, (old, new))
+            elif not self._aligned(old[0], new[0]):
+                yield from self._pairs(part, enumeration, place, other)
+
+    def _pairs(
+        self, part: Mapping, enumeration: Enumeration, place: Option, other: Option
+    ) -> Iterator[_Difference]:
+        """Second ITR-RLOCs with which a requester gets another answer, though not with one."""
+        if not place.requester.itr_rlocs or place.requester.xtr:
+            return
+        for second in enumeration.places:
+            rlocs = second.requester.itr_rlocs
+            if second is place or not rlocs or second.requester.xtr:
+                continue
+            alone = self._decide(part, both(second.rules, other.rules))
+            united = (place.rules[0] | second.rules[0], place.rules[1] | second.rules[1])
+            old, new = self._decide(part, both(united, other.rules))
+            if old[1] != new[1] and alone[0][1] == alone[1][1]:
+                asking = replace(other.requester, itr_rlocs=place.requester.itr_rlocs + rlocs)
+                names = sorted((place, second), key=enumeration.places.index)
+                label = "both " + " and ".join(name.labels[0] for name in names)
+                yield _Difference((label, *other.labels), asking, (old, new))
+
+    def _decide(self, part: Mapping, rules: Pair) -> tuple[_Decided, _Decided]:
         return (
-            self._old.evaluate(mapping, requester, self._then),
-            self._new.evaluate(mapping, requester, self._now),
+            self._old.decide(part, rules[0], self._then),
+            self._new.decide(part, rules[1], self._now),
         )
 
-    def _reached(self, eid: EidPrefix) -> list[RequesterClass]:
+    def _aligned(self, old: int | None, new: int | None) -> bool:
+        """Whether both are the same unchanged rule, or none."""
+        if old is None or new is None:
+            return old is new
+        return not (self._changed[0] >> old & 1 or self._changed[1] >> new & 1)
+
+    def _enumeration(self, part: Mapping) -> Enumeration:
+        eid = part.eid
         old, new = (
             side.index.destination(eid) & active
             for side, active in zip(self._sides, self._active, strict=True)
         )
-        key = ((old, new), eid.iid, eid.version)
-        known = self._classes.get(key)
+        # Where the registered RLOC-set itself stops or starts to be usable, every rule differs.
+        whole = _any_usable(part, self._old) != _any_usable(part, self._new)
+        key = ((old, new), eid.iid, eid.version, whole)
+        known = self._known.get(key)
         if known is None:
-            enumeration = Enumeration(*self._sides, self._changed, eid.version)
-            known = list(enumeration.classes((old, new), eid))
-            self._kept += len(known)
-            if self._kept > MAX_CLASSES_KEPT:
-                self._classes.clear()
-                self._kept = len(known)
-            self._classes[key] = known
+            changed = (old, new) if whole else self._changed
+            known = Enumeration(*self._sides, changed, (old, new), eid)
+            if sum(one.size for one in self._known.values()) > MAX_CLASSES_KEPT:
+                self._known.clear()
+            self._known[key] = known
         return known
 
     def _parts(self, mapping: Mapping) -> Iterator[Mapping]:
@@ -204,7 +277,6 @@ class _Comparison:
         same_surroundings = (
             owners[0] == owners[1]
             and self._old.sites == self._new.sites
-            and self._old.conditions.up == self._new.conditions.up
             and old.policy.allow_unregistered_rlocs == new.policy.allow_unregistered_rlocs
         )
         if not same_surroundings:
@@ -224,14 +296,36 @@ class _Comparison:
         return changed[0], changed[1]
 
 
-def _differ(answers: tuple[Answer, Answer]) -> bool:
-    return answers[0].mapping != answers[1].mapping
+def _merged(place: Requester, other: Requester) -> Requester:
+    """A requester that has the place of one and everything else of the other."""
+    return replace(other, itr_rlocs=place.itr_rlocs, xtr=place.xtr)
 
 
 def _key(engine: PolicyEngine, index: SiteIndex, rule: int) -> object:
-    """What a rule does at this moment."""
-    weights = engine.conditions.weights.get((index.policy.site, index.rules[rule].name), {})
-    return index.rules[rule], tuple(sorted((int(rloc), w) for rloc, w in weights.items()))
+    """What decides about the outcome of a rule at this moment, the mapping apart."""
+    site, asked = index.policy.site, index.rules[rule]
+    weights = engine.conditions.weights.get((site, asked.name), {})
+    return (
+        asked,
+        tuple(sorted((int(rloc), w) for rloc, w in weights.items())),
+        _health(engine.conditions, asked, index.policy.allow_unregistered_rlocs),
+    )
+
+
+def _health(conditions: Conditions, rule: PolicyRule, unregistered: bool) -> object:
+    """The health that decides whether a rule leaves a usable RLOC.
+
+    None where it leaves one whenever the registered RLOC-set has one.
+    """
+    action = rule.action
+    priorities = any(entry.priority is not None for entry in action.locators)
+    if unregistered or priorities or action.prefer or action.hide or action.drain or action.pin:
+        return frozenset(rloc for rloc, up in conditions.up.items() if not up)
+    return None
+
+
+def _any_usable(mapping: Mapping, engine: PolicyEngine) -> bool:
+    return any(usable(locator, engine.conditions) for locator in mapping.locators)
 
 
 def _side(engine: PolicyEngine, site: str | None) -> Side:

@@ -240,6 +240,15 @@ class PolicyEngine:
                 return known
         return self._scoped(view, site, group, int(network.network_address))
 
+    def decide(self, mapping: Mapping, matching: int, now: float) -> tuple[int | None, Mapping]:
+        """Which of the matching rules decides, and the mapping that it gives: for comparisons."""
+        self._at(now)
+        view = self._views.get(id(mapping)) or self._add_view(mapping)
+        if view.site is None:
+            return None, mapping
+        winner, answer, _ = self._first(view, view.site.index, matching)
+        return winner, answer
+
     def narrow(self, mapping: Mapping, asked: EidPrefix) -> Mapping:
         """The part of a mapping around `asked` that the same rules are for.
 
@@ -352,15 +361,7 @@ class PolicyEngine:
         known = group.by_rules.get(matching)
         if known is not None:
             return known
-        winner: int | None = None
-        answer = view.mapping
-        warnings: tuple[str, ...] = ()
-        for i in bits(matching):
-            outcome = self._outcome(view, index, i)
-            warnings += outcome.warnings
-            if outcome.mapping is not None:
-                winner, answer = i, outcome.mapping
-                break
+        winner, answer, warnings = self._first(view, index, matching)
         key = (winner, warnings)
         known = group.decisions.get(key)
         if known is None:
@@ -375,6 +376,17 @@ class PolicyEngine:
             known = group.decisions[key] = _Decision(decided, last)
         group.by_rules[matching] = known
         return known
+
+    def _first(
+        self, view: _View, index: SiteIndex, matching: int
+    ) -> tuple[int | None, Mapping, tuple[str, ...]]:
+        warnings: tuple[str, ...] = ()
+        for i in bits(matching):
+            outcome = self._outcome(view, index, i)
+            warnings += outcome.warnings
+            if outcome.mapping is not None:
+                return i, outcome.mapping, warnings
+        return None, view.mapping, warnings
 
     def _outcome(self, view: _View, index: SiteIndex, rule: int) -> Outcome:
         known = view.outcomes.get(rule)

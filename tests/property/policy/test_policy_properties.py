@@ -78,7 +78,7 @@ def test_an_answer_holds_until_it_says(
 ) -> None:
     engine = PolicyEngine((policy,), SITES)
     answer = engine.evaluate(mapping, requester, now)
-    week = [now + quarter * 900 for quarter in range(0, 7 * 96, 5)]
+    week = [now + quarter * 900 for quarter in range(0, 7 * 96, 11)]
     end = answer.valid_until if answer.valid_until is not None else float("inf")
     assert end > now
     for moment in week:
@@ -86,11 +86,30 @@ def test_an_answer_holds_until_it_says(
             assert plain(answer) == by_hand(engine, mapping, requester, moment)
 
 
-@given(policies(4), policies(4), mappings, st.lists(requesters, min_size=3, max_size=8), times)
+@given(
+    policies(4),
+    policies(4),
+    st.tuples(conditions, conditions),
+    st.sampled_from(["policy", "conditions", "both"]),
+    mappings,
+    st.lists(requesters, min_size=3, max_size=8),
+    times,
+)
 def test_whoever_gets_another_answer_is_in_the_diff(
-    old: SitePolicy, new: SitePolicy, mapping: Mapping, asking: list[Requester], now: float
+    old: SitePolicy,
+    new: SitePolicy,
+    states: tuple[Conditions, Conditions],
+    what: str,
+    mapping: Mapping,
+    asking: list[Requester],
+    now: float,
 ) -> None:
     before, after = PolicyEngine((old,), SITES), PolicyEngine((new,), SITES)
+    if what == "conditions":
+        after = before.copy()
+    if what != "policy":
+        before.set_conditions(states[0])
+        after.set_conditions(states[1])
     changes = list(diff(before, after, (mapping,), now))
     for change in changes:
         one, other = (
