@@ -90,6 +90,9 @@ class Gateway:
     def _sighted(
         self, port: AttachedPort, address: IPAddress, mac: str, now: float, *, proven: bool
     ) -> None:
+        known = self.hosts.get((port.iid, address))
+        if known is not None and (known.port, known.mac) == (port.number, mac):
+            return
         connected = any(port is found for found, _ in self._gateway_ports(port.iid, address))
         group = int(mac[:2], 16) & _GROUP_BIT
         if not connected or group or self._topology().is_gateway(port.iid, address):
@@ -99,8 +102,6 @@ class Gateway:
         if evicted is not None:
             self._out.counters["hosts-evicted"] += 1
             self._out.touch("host", evicted.key)
-        if learned is Learned.NOTHING:
-            return
         if learned is Learned.CONFLICT:
             self._out.drop("host-conflict", f"{address} from {mac} on {port.name}", str(address))
             return

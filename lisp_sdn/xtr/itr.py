@@ -27,6 +27,7 @@ from lisp_sdn.xtr.queue import (
     Resolution,
     ResolutionName,
     Resolutions,
+    host_eid,
 )
 from lisp_sdn.xtr.requests import Resolve
 from lisp_sdn.xtr.timers import Timers
@@ -101,7 +102,7 @@ class Itr:
                 self.release(key, now)
             self._in_flight(entry, iid, held, now)
             return
-        resolution = self.resolutions.miss(EidPrefix.host(*key))
+        resolution = self.resolutions.miss(host_eid(*key))
         if resolution is not None and resolution.paused:
             self._out.drop("resolution-paused", str(resolution.eid), str(packet.source))
             return
@@ -180,9 +181,11 @@ class Itr:
                 told.add(held.source)
         for held in again:
             self._hold.put(key, held)
-        if again and self.resolutions.miss(EidPrefix.host(*key)) is None:
+        resolution = self.resolutions.miss(host_eid(*key))
+        if resolution is None and again:
             self._ask_for(key, again[0].source, now)
-        self._out.touch("pending", key)
+        elif resolution is not None and resolution.announced:
+            self._out.touch("pending", key)
 
     def give_up(self, key: HoldKey, reason: str) -> None:
         """Give up the held packets of a destination."""
@@ -196,8 +199,8 @@ class Itr:
         iid, destination = key
         resolution = Resolution(
             Purpose.MISS,
-            EidPrefix.host(iid, destination),
-            EidPrefix.host(iid, source),
+            host_eid(iid, destination),
+            host_eid(iid, source),
             began=now,
         )
         self.resolutions.add(resolution)
@@ -275,6 +278,8 @@ class Itr:
         accepted = self._accept(resolution, records)
         self._keeper.store(accepted, resolution.source, now)
         if resolution.purpose is Purpose.MISS:
+            if resolution.announced:
+                self._out.touch("pending", _hold_key(resolution))
             asked = resolution.source.network.network_address if resolution.source else None
             self.release(_hold_key(resolution), now, asked)
             return

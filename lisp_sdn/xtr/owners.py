@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from lisp_sdn.address import EidPrefix
 from lisp_sdn.xtr import compiler
 from lisp_sdn.xtr.cache import MapCache
 from lisp_sdn.xtr.compiler import Compiled, GroupOf
 from lisp_sdn.xtr.hosts import Hosts
 from lisp_sdn.xtr.outbox import Owner
-from lisp_sdn.xtr.queue import HoldQueue, Resolution, Resolutions
+from lisp_sdn.xtr.queue import HoldQueue, Resolution, Resolutions, host_eid
 from lisp_sdn.xtr.rlocsets import RlocSet
 from lisp_sdn.xtr.topology import Topology
 
@@ -57,7 +56,7 @@ class Owners:
         if kind == "cache":
             node = self._cache.node(key)
             return compiler.destination(node, topology, group_of) if node else Compiled()
-        resolution = self._resolutions.miss(EidPrefix.host(*key))
+        resolution = self._resolutions.miss(host_eid(*key))
         if resolution is None or not resolution.announced:
             return Compiled()
         full = self._hold.count(key) >= self._per_eid

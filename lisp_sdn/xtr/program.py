@@ -108,9 +108,9 @@ class Program:
 
     def update(self, dirty: Iterable[Owner]) -> list[RuleChange]:
         """Compile these owners again and give the changes."""
-        if self.installed is None:
-            return []
         owners = list(dirty)
+        if self.installed is None or not owners:
+            return []
         owners += self._renumber(owners)
         flows: dict[FlowKey, FlowRule] = {}
         groups: dict[int, GroupRule] = {}

@@ -76,6 +76,11 @@ class HoldQueue:
         return list(self._held)
 
 
+def host_eid(iid: int, address: IPAddress) -> EidPrefix:
+    """The host EID-prefix of a packet's address, whose values are in range by nature."""
+    return EidPrefix.trusted(iid, address.version, int(address), address.max_prefixlen)
+
+
 class Purpose(StrEnum):
     """Why a Map-Request is sent."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from ipaddress import IPv4Address
 
 from lisp_sdn.address import IPAddress
@@ -16,34 +17,53 @@ from lisp_sdn.model import Locator, locator_sort_key
 from lisp_sdn.rules import Bucket, GroupRule, GroupType, Output, SetField
 from lisp_sdn.xtr.topology import Topology
 
-RlocSet = tuple[Locator, ...]
-"""Locators in the order of RFC 9301 section 5.5."""
+
+class RlocSet(tuple[Locator, ...]):
+    """Locators in the order of RFC 9301 section 5.5; made by `normalise`.
+
+    It is looked up several times for every packet that misses, so it hashes only once.
+    """
+
+    _hash: int | None = None
+
+    def __hash__(self) -> int:
+        if self._hash is None:
+            self._hash = super().__hash__()
+        return self._hash
+
 
 _MAX_GROUP = 0x7FFFFFFF
 
 
-def normalise(locators: Iterable[Locator]) -> RlocSet:
+@lru_cache(maxsize=4096)
+def normalise(locators: tuple[Locator, ...]) -> RlocSet:
     """The same set for locators that carry unicast traffic the same way, in whatever order."""
     plain = (
         Locator(item.rloc, item.priority, item.weight, reachable=item.reachable)
         for item in locators
     )
-    return tuple(sorted(plain, key=locator_sort_key))
+    return RlocSet(sorted(plain, key=locator_sort_key))
 
 
-def best(rlocs: RlocSet, topology: Topology) -> RlocSet:
+def best(rlocs: RlocSet, topology: Topology) -> tuple[Locator, ...]:
     """The locators that carry traffic: usable, of the best priority (RFC 9300 section 9).
 
     Our own RLOCs are left out, or packets would come back; so are families without an RLOC of
     ours to send from. Weight 0 beside other weights carries nothing, all zero means equal.
     """
+    return _best(rlocs, topology.rlocs)
+
+
+@lru_cache(maxsize=4096)
+def _best(rlocs: RlocSet, own: tuple[IPAddress, ...]) -> tuple[Locator, ...]:
+    families = {rloc.version for rloc in own}
     usable = [
         locator
         for locator in rlocs
         if locator.usable
         and isinstance(locator.rloc, IPAddress)
-        and locator.rloc not in topology.rlocs
-        and topology.source_rloc(locator.rloc.version) is not None
+        and locator.rloc not in own
+        and locator.rloc.version in families
     ]
     if not usable:
         return ()
@@ -72,10 +92,9 @@ def next_hops(rlocs: RlocSet, topology: Topology) -> tuple[IPAddress, ...]:
     )
 
 
-def tunnel_fields(rloc: IPAddress, topology: Topology) -> tuple[SetField, SetField]:
-    """Outer source and destination."""
-    source = topology.source_rloc(rloc.version)
-    assert source is not None
+def tunnel_fields(rloc: IPAddress, own: tuple[IPAddress, ...]) -> tuple[SetField, SetField]:
+    """Outer source, the first RLOC of ours of the same family, and destination."""
+    source = next(item for item in own if item.version == rloc.version)
     family = "ipv4" if isinstance(rloc, IPv4Address) else "ipv6"
     return SetField(f"tun_{family}_src", source), SetField(f"tun_{family}_dst", rloc)
 
@@ -83,10 +102,17 @@ def tunnel_fields(rloc: IPAddress, topology: Topology) -> tuple[SetField, SetFie
 def group(group_id: int, rlocs: RlocSet, topology: Topology) -> GroupRule:
     """The group of an RLOC-set with at least one locator in `best`."""
     assert topology.tunnel_port is not None
-    output = Output(topology.tunnel_port)
+    return _group(group_id, rlocs, topology.rlocs, topology.tunnel_port)
+
+
+@lru_cache(maxsize=4096)
+def _group(
+    group_id: int, rlocs: RlocSet, own: tuple[IPAddress, ...], tunnel_port: int
+) -> GroupRule:
+    output = Output(tunnel_port)
     chosen = [
-        (locator, (*tunnel_fields(locator.rloc, topology), output))
-        for locator in best(rlocs, topology)
+        (locator, (*tunnel_fields(locator.rloc, own), output))
+        for locator in _best(rlocs, own)
         if isinstance(locator.rloc, IPAddress)
     ]
     if len(chosen) == 1:

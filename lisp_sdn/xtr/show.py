@@ -8,7 +8,7 @@ from lisp_sdn.model import Act, Locator
 from lisp_sdn.views import LocatorState, LocatorStatus, MapCacheEntry
 from lisp_sdn.xtr.cache import Entry
 from lisp_sdn.xtr.queue import Resolution
-from lisp_sdn.xtr.rlocsets import why_unusable
+from lisp_sdn.xtr.rlocsets import RlocSet, why_unusable
 from lisp_sdn.xtr.topology import Topology
 
 _STATES = {
@@ -21,8 +21,7 @@ def locator_state(locator: Locator, topology: Topology) -> LocatorState:
     """Whether an RLOC can carry traffic of this xTR."""
     if not locator.usable:
         return LocatorState.DOWN
-    alone = (locator,)
-    reason = why_unusable(alone, topology)
+    reason = why_unusable(RlocSet((locator,)), topology)
     return _STATES.get(reason or "", LocatorState.UP)
 
 

@@ -14,6 +14,7 @@ from lisp_sdn.xtr.frames import parse_arp, parse_ethernet, parse_ip, parse_neigh
 GATEWAY_MAC = "02:00:5e:00:00:fe"
 GATEWAY, GATEWAY6 = IPv4Address("10.1.0.254"), IPv6Address("2001:db8:1::fe")
 MAC = "02:00:00:00:0a:01"
+RLOC = ip_address("192.0.2.1")
 
 
 @pytest.fixture
@@ -256,12 +257,16 @@ def test_frames_for_other_routers_are_left_alone(net: Network) -> None:
 
 def test_an_instance_id_that_is_not_served_ends_at_the_tunnel(net: Network) -> None:
     host = Host(9, ip_address("10.2.0.1"), MAC)
-    trace = net["xa"].switch.receive(100, host.frame("10.1.0.1"), tunnel_id=9)
+    trace = net["xa"].switch.receive(
+        100, host.frame("10.1.0.1"), tunnel_id=9, tunnel_destination=RLOC
+    )
     assert (trace.punted, trace.sent, trace.ended) == ([], [], "dropped in table 0")
     assert trace.rules[0].priority == 100
 
 
 def test_decapsulated_packets_are_never_encapsulated_again(net: Network) -> None:
     host = Host(1, ip_address("10.2.0.1"), MAC)
-    trace = net["xa"].switch.receive(100, host.frame("10.77.0.1"), tunnel_id=1)
+    trace = net["xa"].switch.receive(
+        100, host.frame("10.77.0.1"), tunnel_id=1, tunnel_destination=RLOC
+    )
     assert (trace.punted, trace.sent, trace.ended) == ([], [], "dropped in table 3")

@@ -128,7 +128,7 @@ def test_rloc_sets_without_a_usable_rloc_drop(
 def test_weights() -> None:
     def weights(*pairs: tuple[str, int, int]) -> dict[str, int]:
         found = [Locator(ip_address(text), prio, weight) for text, prio, weight in pairs]
-        group = rlocsets.group(1, rlocsets.normalise(found), TOPOLOGY)
+        group = rlocsets.group(1, rlocsets.normalise(tuple(found)), TOPOLOGY)
         names = [str(bucket.actions[1].value) for bucket in group.buckets]  # type: ignore[union-attr]
         return dict(zip(names, (bucket.weight for bucket in group.buckets), strict=True))
 
