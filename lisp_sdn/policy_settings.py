@@ -108,12 +108,16 @@ def xtr_id_text(xtr_id: int) -> str:
 
 
 ClockField = Annotated[
-    int, BeforeValidator(_minutes), PlainSerializer(clock_text, return_type=str, when_used="json")
+    int,
+    BeforeValidator(_minutes, json_schema_input_type=str),
+    PlainSerializer(clock_text, return_type=str, when_used="json"),
 ]
 ZoneField = Annotated[str, BeforeValidator(_zone)]
-RateField = Annotated[float, BeforeValidator(_rate)]
+RateField = Annotated[float, BeforeValidator(_rate, json_schema_input_type=float | str)]
 XtrIdField = Annotated[
-    int, BeforeValidator(_xtr_id), PlainSerializer(xtr_id_text, return_type=str, when_used="json")
+    int,
+    BeforeValidator(_xtr_id, json_schema_input_type=str),
+    PlainSerializer(xtr_id_text, return_type=str, when_used="json"),
 ]
 Share = Annotated[float, Field(ge=0, le=1)]
 

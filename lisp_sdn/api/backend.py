@@ -16,6 +16,8 @@ from lisp_sdn.actions import Action
 from lisp_sdn.address import EidPrefix, SourceDestPrefix
 from lisp_sdn.config import Config
 from lisp_sdn.model import Answer, Mapping, Requester
+from lisp_sdn.policy import Change, Explanation, PolicyVersion, RuleChange
+from lisp_sdn.policy_settings import SitePolicy
 from lisp_sdn.rules import Ruleset
 from lisp_sdn.views import (
     Counter,
@@ -31,10 +33,47 @@ from lisp_sdn.views import (
 
 if TYPE_CHECKING:
     from lisp_sdn.management import Management
+    from lisp_sdn.policing import Policing
 
     def _conforms(management: Management) -> Backend:
         """Fails the type check when the two drift apart."""
         return management
+
+    def _policing_conforms(policing: Policing) -> PolicyBackend:
+        """Likewise."""
+        return policing
+
+
+class PolicyBackend(Protocol):
+    """Ingress policies. `lisp_sdn.policing.Policing` implements it. now, at: epoch seconds."""
+
+    @property
+    def policies(self) -> tuple[SitePolicy, ...]:
+        """The policies in force."""
+
+    def history(self) -> tuple[PolicyVersion, ...]:
+        """Every version that is kept, newest first."""
+
+    def apply(
+        self, policies: Iterable[SitePolicy], *, who: str, why: str, now: float
+    ) -> tuple[PolicyVersion, list[Action]]:
+        """Put policies of some sites in force; one without rules removes the site's.
+
+        Raises InvalidPolicy, StoreError; then nothing changed.
+        """
+
+    def rollback(
+        self, version: int, *, who: str, why: str, now: float
+    ) -> tuple[PolicyVersion, list[Action]]:
+        """Put all policies of an earlier version in force. Raises also FieldError."""
+
+    def explain(self, eid: EidPrefix, requester: Requester, at: float) -> Explanation | None:
+        """Why a requester gets his answer; None when nothing is registered for the EID."""
+
+    def compare(
+        self, policies: Iterable[SitePolicy], now: float
+    ) -> tuple[tuple[RuleChange, ...], Iterator[Change]]:
+        """Which rules and whose answers `apply` would change; lazy. Raises InvalidPolicy."""
 
 
 class Backend(Protocol):
@@ -80,6 +119,10 @@ class Backend(Protocol):
 
     def answer(self, eid: EidPrefix, requester: Requester, now: float) -> Answer:
         """What this requester would be answered for this EID. Changes and counts nothing."""
+
+    @property
+    def policy(self) -> PolicyBackend:
+        """The ingress policies."""
 
     # --- switches ---
 

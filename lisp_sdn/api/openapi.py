@@ -96,7 +96,19 @@ def _schemas(routes: tuple[Route, ...]) -> tuple[dict[tuple[type, Mode], Schema]
             wanted[route.response, "serialization"] = None
     references, definitions = models_json_schema(list(wanted), ref_template=_REFERENCE)
     schemas = {**definitions["$defs"], "Problem": PROBLEM_SCHEMA}
+    for schema in schemas.values():
+        for given in schema.get("properties", {}).values():
+            if not _fits(given):
+                del given["default"]
     return {key: dict(value) for key, value in references.items()}, dict(sorted(schemas.items()))
+
+
+def _fits(given: Schema) -> bool:
+    """Whether a default can be said in JSON: not an empty list that may only be left out."""
+    default = given.get("default", "")
+    if default == [] and given.get("minItems"):
+        return False
+    return given.get("type") != "string" or isinstance(default, str)
 
 
 def _operation(route: Route, references: dict[tuple[type, Mode], Schema]) -> Schema:

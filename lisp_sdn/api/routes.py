@@ -15,6 +15,7 @@ from lisp_sdn.api.resources import (
     map_cache,
     mappings,
     network,
+    policies,
     registrations,
     resolve,
 )
@@ -55,6 +56,7 @@ ROUTES = (
     *resolve.ROUTES,
     *map_cache.ROUTES,
     *flows.ROUTES,
+    *policies.ROUTES,
     *history.ROUTES,
     Route("GET", "/openapi.json", "Show this interface as OpenAPI 3.1", get_openapi, "interface"),
     Route(

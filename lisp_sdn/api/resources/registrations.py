@@ -14,9 +14,13 @@ from lisp_sdn.views import RegistrationEntry
 
 
 class RegistrationModel(Model):
-    """What one ETR registered for one EID-prefix. etr: where the Map-Register came from."""
+    """What one ETR registered for one EID-prefix. etr: where the Map-Register came from.
+
+    source: the source EIDs that it is for; None for all.
+    """
 
     eid: EidField
+    source: EidField | None
     site: str
     etr: str | None
     xtr: str | None
@@ -37,6 +41,7 @@ class RegistrationModel(Model):
         """From the value."""
         return cls.model_construct(
             eid=entry.eid,
+            source=entry.source,
             site=entry.site,
             etr=str(entry.etr) if entry.etr else None,
             xtr=entry.xtr,
@@ -70,7 +75,8 @@ class RegistrationFilters(EidFilters):
 def _key(entry: RegistrationEntry) -> Key:
     """Unique: an ETR is known by its xTR-ID, or without one by its address."""
     xtr_id = "" if entry.xtr_id is None else f"{entry.xtr_id:032x}"
-    return (*entry.eid.sort_key, f"{xtr_id}/{entry.etr or ''}/{entry.xtr or ''}")
+    etr = f"{xtr_id}/{entry.etr or ''}/{entry.xtr or ''}"
+    return (*entry.eid.sort_key, f"{entry.source or ''}/{etr}")
 
 
 def list_registrations(call: Call[RegistrationFilters, None]) -> Reply:

@@ -11,8 +11,12 @@ from typing import Any
 from lisp_sdn.actions import Action, Event, MappingChanged, PortInfo
 from lisp_sdn.address import EidPrefix, Endpoint, SourceDestPrefix
 from lisp_sdn.api import Api, Request, Response
+from lisp_sdn.api.backend import PolicyBackend
 from lisp_sdn.config import Config, load
+from lisp_sdn.mapping.store import MemoryStore
 from lisp_sdn.model import Act, Answer, Locator, Mapping, Requester
+from lisp_sdn.policing import Policing
+from lisp_sdn.policy import PolicyBook, PolicyEngine, Sites
 from lisp_sdn.rules import (
     Bucket,
     CookieClass,
@@ -91,11 +95,32 @@ class FakeBackend:
         self.ruleset = Ruleset()
         self.asked: list[tuple[EidPrefix, Requester]] = []
         self.steps = 0
+        self.journal = MemoryStore()
+        self.told: list[EidPrefix] = []
+        engine = PolicyEngine((), Sites.from_config(self.settings))
+        book = PolicyBook(self.settings, self.journal)
+        engine.set_policies(book.start(NOW - 1000))
+        self.policing = Policing(
+            self.settings,
+            book,
+            engine,
+            mappings=lambda start: self.mappings(start, NOW),
+            changed=self._changed,
+            settle=lambda actions, now: list(actions),
+        )
         self._order: list[EidPrefix] = []
 
     @property
     def config(self) -> Config:
         return self.settings
+
+    @property
+    def policy(self) -> PolicyBackend:
+        return self.policing
+
+    def _changed(self, eid: EidPrefix, now: float) -> list[Action]:
+        self.told.append(eid)
+        return [MappingChanged(eid)]
 
     def status(self, now: float) -> Status:
         counts = (len(self.database), len(self.live), len(self.happened))

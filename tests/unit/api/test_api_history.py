@@ -23,6 +23,7 @@ def test_a_registration_tells_who_registered_what_and_until_when(call: Client) -
     del first["locators"]
     assert first == {
         "eid": "[42] 10.1.0.0/24",
+        "source": None,
         "site": "east",
         "etr": "192.0.2.1:4342",
         "xtr": None,

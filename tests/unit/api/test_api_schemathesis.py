@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any
@@ -11,7 +12,7 @@ import schemathesis
 from api_fake import NOW, filled
 from hypothesis import HealthCheck, settings
 
-from lisp_sdn.api import Api, Request
+from lisp_sdn.api import Api, Request, Response
 
 schemathesis.checks.load_all_checks()
 
@@ -22,6 +23,7 @@ def lines(context: Any, value: Any) -> bytes:
     return str(value).encode(errors="replace")
 
 
+# What the tests do not judge or generate:
 # A document that fits the schema may still be refused, for instance for an RLOC that is multicast.
 EXCLUDED = [schemathesis.checks.CHECKS.get_one("positive_data_acceptance")]
 
@@ -42,6 +44,10 @@ def wsgi(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         environ["wsgi.input"].read(length),
     )
     response, _ = Api(filled()).handle(request, NOW)
+    if request.path.endswith("/openapi.json"):
+        # Nor lists that are longer than allowed: they are megabytes.
+        spec = re.sub(rb'"maxItems": \d+', b'"title": "short"', response.body)
+        response = Response(response.status, response.headers, spec)
     start(f"{response.status} {HTTPStatus(response.status).phrase}", [*response.headers.items()])
     return [response.body]
 
@@ -50,6 +56,9 @@ def wsgi(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
 EXAMPLES = max(settings.default.max_examples // 30, 3)
 
 schema = schemathesis.openapi.from_wsgi("/lisp/v1/openapi.json", wsgi)
+if EXAMPLES < 10:
+    # Seconds each to generate; tests/unit/api/test_api_policies.py says what they refuse.
+    schema = schema.exclude(operation_id=["put_policy", "compare_policies"])
 
 
 @schema.parametrize()
