@@ -36,10 +36,13 @@ def test_the_index_decides_as_the_definition_does(
 ) -> None:
     engine = PolicyEngine((policy,), SITES)
     engine.set_conditions(state)
+    seen: dict[object, Answer] = {}
     for requester in (*asking, *asking):  # the second time from what is kept
         answer = engine.evaluate(mapping, requester, now)
         assert plain(answer) == by_hand(engine, mapping, requester, now)
         explanation = explain(engine, mapping, requester, now)
+        kind = engine.requester_class(engine.group(mapping.eid), requester)
+        assert seen.setdefault(kind, plain(answer)) == plain(answer)
         decided = [step.rule for step in explanation.steps if step.verdict is Verdict.DECIDED]
         assert decided == ([answer.rule] if answer.rule else [])
 

@@ -245,6 +245,35 @@ def test_policies_and_sites_change_in_place() -> None:
     assert used.evaluate(MAPPING, asking(), NOON).mapping is MAPPING
 
 
+def test_the_generation_tells_what_next_change_does_not() -> None:
+    used = engine({"match": {"rlocs_down": [A]}, "action": {"pin": [B]}})
+    seen = [used.generation]
+    for change in (
+        lambda: used.set_conditions(Conditions(up={A: False})),
+        lambda: used.set_sites(replace(SITES, xtrs=())),
+        lambda: used.set_policies(()),
+    ):
+        change()
+        seen.append(used.generation)
+    assert len(set(seen)) == len(seen)
+    used.set_conditions(Conditions(up={A: False}, load={A: RlocLoad(1.0, 1.0)}))
+    used.evaluate(MAPPING, asking(), NOON)
+    assert used.generation == seen[-1]
+
+
+def test_groups_are_sites_with_rules() -> None:
+    used = engine({"match": {"source_eids": ["10.9.0.0/16"]}, "action": {"pin": [A]}})
+    home = used.group(EID)
+    assert home == used.group(EidPrefix.from_text("10.1.77.0/24"))
+    assert used.group(EidPrefix.from_text("10.2.0.0/24")) is None
+    assert home != used.group(replace(EID, iid=3))
+    one, other, far = (
+        asking(source=text) for text in ("10.9.0.1/32", "10.9.7.1/32", "10.8.0.1/32")
+    )
+    assert used.requester_class(home, one) == used.requester_class(home, other)
+    assert used.requester_class(home, one) != used.requester_class(home, far)
+
+
 def test_a_copy_leaves_the_original_alone() -> None:
     used = engine({"match": {"rlocs_down": [A]}, "action": {"pin": [B]}})
     used.set_conditions(Conditions(up={A: False}))
