@@ -79,7 +79,7 @@ def result(seed: int) -> Ruleset:
 def test_the_order_of_events_does_not_show_in_the_flow_table() -> None:
     first = result(0)
     assert len(first.flows) > 60
-    assert all(result(seed) == first for seed in range(1, 12))
+    assert all(result(seed) == first for seed in range(1, 8))
 
 
 def test_the_order_of_the_configuration_does_not_show_in_the_flow_table() -> None:
@@ -106,7 +106,7 @@ def test_the_order_of_the_configuration_does_not_show_in_the_flow_table() -> Non
     assert rulesets[0] == rulesets[1]
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_what_is_added_and_removed_leaves_nothing_behind(seed: int) -> None:
     order = random.Random(seed)
     net = fresh(order)
@@ -206,4 +206,6 @@ class History(RuleBasedStateMachine):
 
 
 TestHistory = History.TestCase
-TestHistory.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+TestHistory.settings = settings(
+    max_examples=max(10, settings.default.max_examples // 8), stateful_step_count=20, deadline=None
+)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lisp_sdn.address import EidPrefix, SourceDestPrefix
@@ -17,9 +17,12 @@ from lisp_sdn.xtr.program import merge
 from lisp_sdn.xtr.queue import Held, HoldQueue
 from lisp_sdn.xtr.replies import ip_frame, ipv4
 from lisp_sdn.xtr.rlocsets import GroupNumbers, RlocSet
-from lisp_sdn.xtr.simulate import SimulatedSwitch
+from lisp_sdn.xtr.simulate import SimulatedSwitch, fields_of
 from lisp_sdn.xtr.timers import Timers
 from lisp_sdn.xtr.topology import Topology
+
+few = settings(max_examples=max(30, settings.default.max_examples // 3))
+"""A third of what the profile asks for: these run in every gate."""
 
 NOWHERE = IPv4Address("10.0.0.0")
 
@@ -71,6 +74,7 @@ def expected(
     return max(fits, key=lambda item: item[1])[2] if fits else None
 
 
+@few
 @given(
     st.sets(keys(), max_size=12),
     st.sets(keys(), max_size=6),
@@ -98,6 +102,7 @@ def test_lookup_is_the_longest_match(
 TOPOLOGY = Topology(1, 100, (), (ip_address("192.0.2.1"),), Limits())
 
 
+@few
 @given(st.sets(keys(), max_size=12), st.sampled_from([1, 2]), addresses, addresses)
 def test_the_switch_finds_the_same_entry_as_the_cache(
     stored: set[CacheKey], iid: int, source: IPv4Address, destination: IPv4Address
@@ -111,8 +116,6 @@ def test_the_switch_finds_the_same_entry_as_the_cache(
     frame = ip_frame(
         "02:00:00:00:00:fe", "02:00:00:00:00:01", 4, ipv4(source, destination, 253, b"")
     )
-    from lisp_sdn.xtr.simulate import fields_of
-
     fields = {**fields_of(frame), "metadata": iid, "in_port": 1}
     rule = switch.lookup(3, fields)
     found = cache.lookup(iid, source, destination)
@@ -127,6 +130,7 @@ def test_the_switch_finds_the_same_entry_as_the_cache(
         )
 
 
+@few
 @given(st.lists(keys(), max_size=20), st.integers(1, 6))
 def test_the_cache_keeps_the_most_recent_entries(inserted: list[CacheKey], limit: int) -> None:
     cache = MapCache(limit)
@@ -137,6 +141,7 @@ def test_the_cache_keeps_the_most_recent_entries(inserted: list[CacheKey], limit
     assert {item.key for item in cache} == set(recent)
 
 
+@few
 @given(st.sets(keys(), max_size=12), prefixes)
 def test_overlapping_is_what_overlaps(stored: set[CacheKey], eid: EidPrefix) -> None:
     cache = MapCache(1000)
@@ -170,6 +175,7 @@ def crowded(rlocs: RlocSet) -> int:
     return len(rlocs)
 
 
+@few
 @given(st.lists(rloc_sets, max_size=12), st.randoms(use_true_random=False))
 def test_group_numbers_do_not_depend_on_the_order(sets: list[RlocSet], rng: object) -> None:
     shuffled = list(sets)
@@ -180,6 +186,7 @@ def test_group_numbers_do_not_depend_on_the_order(sets: list[RlocSet], rng: obje
         assert len(set(numbers.values())) == len(numbers)
 
 
+@few
 @given(st.lists(st.tuples(st.booleans(), rloc_sets), max_size=25))
 def test_group_numbers_kept_up_to_date_are_the_same(steps: list[tuple[bool, RlocSet]]) -> None:
     live: set[RlocSet] = set()
@@ -199,6 +206,7 @@ def test_group_numbers_kept_up_to_date_are_the_same(steps: list[tuple[bool, Rloc
         assert moved == {i for i in live if i in before and before[i] != wanted[i]}
 
 
+@few
 @given(rloc_sets)
 def test_a_group_uses_the_best_usable_locators_only(rlocs: RlocSet) -> None:
     topology = Topology(
@@ -227,6 +235,7 @@ timer_steps = st.lists(
 )
 
 
+@few
 @given(timer_steps)
 def test_timers_are_a_table_of_deadlines(steps: list[tuple[str, tuple[str, int], int]]) -> None:
     timers, model = Timers(), {}
@@ -247,6 +256,7 @@ def test_timers_are_a_table_of_deadlines(steps: list[tuple[str, tuple[str, int],
         assert len(timers) == len(model)
 
 
+@few
 @given(
     st.lists(st.tuples(st.integers(0, 4), st.booleans()), max_size=60),
     st.integers(0, 4),
