@@ -30,6 +30,7 @@ def test_there_is_a_strategy_for_everything_registered():
 
 @pytest.mark.parametrize("name", ws.MESSAGES)
 def test_message_round_trip(name):
+    @ws.some
     @given(ws.MESSAGES[name])
     def check(message):
         data = message.serialize()
@@ -44,6 +45,7 @@ def test_message_round_trip(name):
 
 @pytest.mark.parametrize("name", LCAFS)
 def test_lcaf_round_trip(name):
+    @ws.some
     @given(LCAFS[name])
     def check(address):
         data = serialize_address(address)
@@ -73,6 +75,7 @@ def refusal(data: bytes) -> DecodeError | None:
     return None
 
 
+@ws.some
 @given(ws.damaged(ws.messages.map(lambda m: m.serialize())))
 def test_damaged_messages_raise_decode_error_only(data):
     """What still decodes is a value like any other: it goes out and comes in again."""
@@ -96,6 +99,7 @@ def test_random_bytes_raise_decode_error_only(number, data):
     assert decode(message.serialize()) == message
 
 
+@ws.some
 @given(ws.messages)
 def test_truncations_at_every_octet(message):
     data = message.serialize()
@@ -114,6 +118,7 @@ def test_an_empty_message_is_truncated():
         decode(b"")
 
 
+@ws.some
 @given(ws.messages, st.integers(0, 255))
 def test_lying_record_counts(message, count):
     data = bytearray(message.serialize())
@@ -191,6 +196,7 @@ def test_time_is_linear_in_the_length(name):
     assert calls_of(grow(4000)) <= 4.2 * calls_of(grow(1000)) + 200
 
 
+@ws.some
 @given(ws.ecms(payload=ws.messages.map(lambda m: m.serialize())))
 def test_messages_inside_an_ecm(ecm):
     again = decode(ecm.serialize())
@@ -198,6 +204,7 @@ def test_messages_inside_an_ecm(ecm):
     assert decode(again.payload).serialize() == ecm.payload
 
 
+@ws.some
 @given(ws.ecms(), st.data())
 def test_a_flipped_bit_under_the_inner_checksum_is_refused(ecm, choice):
     data = bytearray(ecm.serialize())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import string
 from ipaddress import IPv4Address, IPv6Address
 
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from lisp_sdn import wire
@@ -12,6 +13,9 @@ from lisp_sdn.address import EidPrefix, Endpoint, SourceDestPrefix
 from lisp_sdn.model import Locator
 from lisp_sdn.wire.eid import OtherEid
 from lisp_sdn.wire.lcaf.attributes import ENCAPSULATIONS, NO_ALTITUDE
+
+some = settings(max_examples=settings.default.max_examples // 4)
+"""For tests of whole messages, whose examples are dear: a quarter of what the profile says."""
 
 u8 = st.integers(0, 0xFF)
 u16 = st.integers(0, 0xFFFF)
@@ -97,7 +101,9 @@ def lcafs(address):
 
 
 _shallow = st.one_of(*lcafs(simple).values())
-addresses = simple | opaque | _shallow | st.one_of(*lcafs(simple | _shallow).values())
+_addresses = simple | opaque | _shallow | st.one_of(*lcafs(simple | _shallow).values())
+# Deferred, so that no failing example or filter spells the whole tree of strategies out.
+addresses = st.deferred(lambda: _addresses)
 rlocs = ip | ip | addresses
 
 iids = st.just(0) | u24
@@ -128,7 +134,8 @@ def _other(args):
 other_eids = st.tuples(
     addresses.filter(lambda a: isinstance(a, wire.WireAddress)), st.integers(0, 48)
 ).map(_other)
-eids = prefixes() | prefixes() | pairs() | other_eids
+_eids = prefixes() | prefixes() | pairs() | other_eids
+eids = st.deferred(lambda: _eids)
 
 
 def _source(address):
