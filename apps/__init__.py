@@ -23,7 +23,7 @@ from ryu.controller import ofp_event
 from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
 from ryu.ofproto import ofproto_v1_3
 
-from lisp_sdn.actions import ApplyRules, PacketOut, ReadRules, SendControl
+from lisp_sdn.actions import ApplyRules, PacketOut, ReadCounters, ReadRules, SendControl
 from lisp_sdn.address import Endpoint
 from lisp_sdn.api.app import Api
 from lisp_sdn.apps import ovsdb, settings
@@ -67,6 +67,10 @@ class Sinks:
     def read_rules(self, action: ReadRules) -> None:
         """By OpenFlow."""
         self._switches.read_rules(action)
+
+    def read_counters(self, action: ReadCounters) -> None:
+        """By OpenFlow."""
+        self._switches.read_counters(action)
 
 
 class LispSdnApp(app_manager.RyuApp):

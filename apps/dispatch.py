@@ -16,6 +16,7 @@ from lisp_sdn.actions import (
     Dropped,
     Event,
     PacketOut,
+    ReadCounters,
     ReadRules,
     SendControl,
 )
@@ -36,6 +37,9 @@ class Sinks(Protocol):
 
     def read_rules(self, action: ReadRules) -> None:
         """Ask a switch what it holds."""
+
+    def read_counters(self, action: ReadCounters) -> None:
+        """Ask a switch what its flows have carried."""
 
 
 class Settles(Protocol):
@@ -103,6 +107,8 @@ class Dispatcher:
                 self.sinks.send_control(action)
             case ReadRules():
                 self.sinks.read_rules(action)
+            case ReadCounters():
+                self.sinks.read_counters(action)
             case Dropped():
                 self._log.dropped(action, now)
             case Event():

@@ -15,12 +15,14 @@ from lisp_sdn.rules import (
     COOKIE_MAGIC,
     COOKIE_MASK,
     Bucket,
+    CookieClass,
     FlowRule,
     GroupRule,
     GroupType,
     MeterRule,
     RuleChange,
     Verb,
+    cookie,
 )
 
 VERSION = 4
@@ -130,6 +132,13 @@ def encode_barrier(xid: int) -> bytes:
 def encode_read_flows(xid: int) -> bytes:
     """Ask for every flow with a cookie of ours."""
     body = _FLOW_REQUEST.pack(ALL_TABLES, ANY, ANY, COOKIE_MAGIC, COOKIE_MASK)
+    return _multipart(MULTIPART_FLOW, xid, body + oxm.encode_match(()))
+
+
+def encode_read_counters(kind: CookieClass, xid: int) -> bytes:
+    """Ask for the statistics of every flow of one class of ours."""
+    mask = COOKIE_MASK | 0xFF << 40
+    body = _FLOW_REQUEST.pack(ALL_TABLES, ANY, ANY, cookie(kind), mask)
     return _multipart(MULTIPART_FLOW, xid, body + oxm.encode_match(()))
 
 

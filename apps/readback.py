@@ -11,7 +11,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, TypeVar, cast
 
-from lisp_sdn.actions import FlowRemoved, PacketIn, PortInfo
+from lisp_sdn.actions import FlowCounter, FlowRemoved, PacketIn, PortInfo
 from lisp_sdn.address import IPAddress
 from lisp_sdn.apps import oxm
 from lisp_sdn.apps.instructions import decode_actions, decode_instructions
@@ -32,6 +32,7 @@ from lisp_sdn.rules import Bucket, FlowRule, GroupRule, MeterRule
 _PACKET_IN = struct.Struct("!IHBBQ")
 _FLOW_REMOVED = struct.Struct("!QHBBIIHHQQ")
 _FLOW_STATS = struct.Struct("!HB9xHHHH4xQ16x")
+_FLOW_COUNTERS = struct.Struct("!32xQQ")
 _GROUP_DESC = struct.Struct("!HBxI")
 _METER_CONFIG = struct.Struct("!HHI")
 _MULTIPART_REPLY = struct.Struct("!HH4x")
@@ -139,6 +140,11 @@ def decode_flows(body: bytes) -> list[FlowRule]:
     return _entries(body, "flow_stats", _FLOW_STATS.size + 8, _flow)
 
 
+def decode_counters(body: bytes) -> list[FlowCounter]:
+    """The counters in the body of a flow statistics reply. Raises DecodeError."""
+    return _entries(body, "flow_stats", _FLOW_STATS.size + 8, _counter)
+
+
 def decode_groups(body: bytes) -> list[GroupRule]:
     """The body of a group description reply. Raises DecodeError."""
     return _entries(body, "group_desc", _GROUP_DESC.size, _group)
@@ -162,6 +168,12 @@ def _entries(body: bytes, name: str, least: int, decode: Callable[[bytes], _Rule
         rules.append(decode(body[offset : offset + length]))
         offset += length
     return rules
+
+
+def _counter(entry: bytes) -> FlowCounter:
+    packets, octets = _FLOW_COUNTERS.unpack_from(entry)
+    match, _ = oxm.decode_match(entry, _FLOW_STATS.size)
+    return FlowCounter(match, packets, octets)
 
 
 def _flow(entry: bytes) -> FlowRule:

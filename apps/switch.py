@@ -8,10 +8,10 @@ from typing import Any
 import eventlet
 from ryu.ofproto import ofproto_v1_3
 
-from lisp_sdn.actions import PacketOut, PortInfo
+from lisp_sdn.actions import FlowCounter, FlowCounters, PacketOut, PortInfo
 from lisp_sdn.apps import openflow, readback
 from lisp_sdn.apps.log import LOGGER
-from lisp_sdn.rules import FlowRule, GroupRule, MeterRule, RuleChange, Ruleset
+from lisp_sdn.rules import CookieClass, FlowRule, GroupRule, MeterRule, RuleChange, Ruleset
 
 MAX_UNSENT = 64 << 20
 """Octets that may wait for a switch; one that falls further behind is disconnected, and gets
@@ -33,13 +33,15 @@ class Switch:
     """A switch behind its connection. Nothing here waits.
 
     drop: called with reason, detail and source for what is refused or lost.
-    on_read: called with what the switch holds, after `read`.
+    on_read: called with what the switch holds, after `read`. on_counters: with what flows have
+    carried, after `read_counters`.
     """
 
     def __init__(self, datapath: Any, drop: Callable[[str, str, str], None]) -> None:
         self.datapath = datapath
         self.datapath_id: int = datapath.id
         self.on_read: Callable[[Ruleset], None] = lambda rules: None
+        self.on_counters: Callable[[FlowCounters], None] = lambda counters: None
         self._drop = drop
         self._xid = 0
         self._unsent = bytearray()
@@ -47,6 +49,7 @@ class Switch:
         self._open = True
         self._sent: list[tuple[int, RuleChange] | None] = [None] * REMEMBERED
         self._reading: _Reading | None = None
+        self._counting: _Counting | None = None
         self._resync: Any = None
         self._resync_delay = RESYNC_FIRST
 
@@ -158,8 +161,20 @@ class Switch:
             + openflow.encode_read_meters(meters)
         )
 
+    def read_counters(self, kind: CookieClass) -> None:
+        """Ask what the flows of a class have carried; an unanswered question is forgotten."""
+        self._counting = _Counting(self._next_xid(), kind)
+        self._write(openflow.encode_read_counters(kind, self._counting.xid))
+
     def multipart(self, xid: int, data: bytes) -> None:
         """A part of an answer. Raises DecodeError, after which the read will time out."""
+        counting = self._counting
+        if counting is not None and counting.xid == xid:
+            if counting.part(data):
+                self._counting = None
+                flows = tuple(counting.flows)
+                self.on_counters(FlowCounters(self.datapath_id, counting.kind, flows))
+            return
         if self._reading is not None:
             self._reading.part(xid, data)
             self._finish_reading()
@@ -181,6 +196,21 @@ class Switch:
         self._drop("read_timeout", f"no answer in {READ_TIMEOUT:.0f} s", self.name)
         LOGGER.warning("switch %s: disconnecting, it does not say what it holds", self.name)
         self._disconnect()
+
+
+class _Counting:
+    """Counters that a switch has told so far."""
+
+    def __init__(self, xid: int, kind: CookieClass) -> None:
+        self.xid = xid
+        self.kind = kind
+        self.flows: list[FlowCounter] = []
+
+    def part(self, data: bytes) -> bool:
+        """Take one reply; True with the last. Raises DecodeError."""
+        _, more, body = readback.split_multipart(data)
+        self.flows.extend(readback.decode_counters(body))
+        return not more
 
 
 class _Reading:

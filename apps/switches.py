@@ -13,10 +13,12 @@ from lisp_sdn.actions import (
     ApplyRules,
     Dropped,
     Event,
+    FlowCounters,
     FlowRemoved,
     PacketIn,
     PacketOut,
     PortInfo,
+    ReadCounters,
     ReadRules,
     SwitchConnected,
 )
@@ -52,6 +54,9 @@ class SwitchBrain(Protocol):
 
     def port_changed(self, datapath_id: int, port: PortInfo, now: float) -> list[Action]:
         """A port changed."""
+
+    def counters(self, event: FlowCounters, now: float) -> list[Action]:
+        """The answer to ReadCounters."""
 
 
 class Switches:
@@ -98,6 +103,15 @@ class Switches:
             return
         switch.read()
 
+    def read_counters(self, action: ReadCounters) -> None:
+        """Ask what flows have carried; `counters` is called with the answer.
+
+        A switch that is away has nothing to tell, and saying so every time would help nobody.
+        """
+        switch = self._switches.get(action.datapath_id)
+        if switch is not None:
+            switch.read_counters(action.kind)
+
     def _away(self, datapath_id: int, what: str) -> None:
         self._dispatcher.report(
             Dropped("openflow", "switch_not_connected", what, f"{datapath_id:016x}")
@@ -119,6 +133,7 @@ class Switches:
         new.on_read = lambda rules: self._dispatcher.event(
             self._brain.installed, new.datapath_id, new.ports, rules
         )
+        new.on_counters = lambda counters: self._dispatcher.event(self._brain.counters, counters)
         self._dispatcher.report(
             Event("switch.connected", new.name, {"address": datapath.address[0]})
         )

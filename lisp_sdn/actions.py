@@ -10,7 +10,7 @@ from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass, field
 
 from lisp_sdn.address import EidPrefix, Endpoint, IPAddress
-from lisp_sdn.rules import RuleAction, RuleChange
+from lisp_sdn.rules import CookieClass, Match, RuleAction, RuleChange
 
 # --- actions -----------------------------------------------------------------------------
 
@@ -53,6 +53,14 @@ class ReadRules:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadCounters:
+    """Read packets and octets of our flows of one class; answered by `FlowCounters`."""
+
+    datapath_id: int
+    kind: CookieClass
+
+
+@dataclass(frozen=True, slots=True)
 class Dropped:
     """Something was dropped or refused. reason: a stable code; where: the component."""
 
@@ -85,7 +93,16 @@ class MappingChanged:
     eid: EidPrefix
 
 
-Action = SendControl | ApplyRules | PacketOut | ReadRules | Dropped | Event | MappingChanged
+Action = (
+    SendControl
+    | ApplyRules
+    | PacketOut
+    | ReadRules
+    | ReadCounters
+    | Dropped
+    | Event
+    | MappingChanged
+)
 
 # --- events from switches ----------------------------------------------------------------
 
@@ -131,6 +148,24 @@ class FlowRemoved:
     packets: int
     bytes: int
     duration: float
+
+
+@dataclass(frozen=True, slots=True)
+class FlowCounter:
+    """What one flow has carried since it was installed."""
+
+    match: Match
+    packets: int
+    octets: int
+
+
+@dataclass(frozen=True, slots=True)
+class FlowCounters:
+    """The answer to `ReadCounters`: every flow of the class."""
+
+    datapath_id: int
+    kind: CookieClass
+    flows: tuple[FlowCounter, ...]
 
 
 @dataclass(frozen=True, slots=True)

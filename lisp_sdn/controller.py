@@ -18,6 +18,7 @@ from lisp_sdn.actions import (
     Action,
     Dropped,
     Event,
+    FlowCounters,
     FlowRemoved,
     MappingChanged,
     PacketIn,
@@ -28,6 +29,7 @@ from lisp_sdn.actions import (
 from lisp_sdn.address import EidPrefix, Endpoint, IPAddress
 from lisp_sdn.config import Config, SiteSettings
 from lisp_sdn.errors import DecodeError
+from lisp_sdn.inflow import Inflow
 from lisp_sdn.ledger import Ledger
 from lisp_sdn.management import Management
 from lisp_sdn.mapping.store import Store
@@ -50,6 +52,9 @@ from lisp_sdn.xtr.requests import Register, Resolve
 from lisp_sdn.xtr.xtr import Xtr
 
 LISP_CONTROL_PORT = 4342
+
+LOAD_IDLE = 1.0
+"""Seconds until it is looked again whether a policy wants the inbound load."""
 
 _UNSPECIFIED: dict[int, IPAddress] = {4: IPv4Address(0), 6: IPv6Address(0)}
 
@@ -85,6 +90,8 @@ class Controller:
             entry.rloc: xtr for xtr in self.xtrs.values() for entry in xtr.settings.rlocs
         }
         self._register_nonce = 0
+        self._inflow = Inflow()
+        self._load_timer: float | None = None
         self.policing = Policing(
             config,
             PolicyBook(config, store),
@@ -100,6 +107,7 @@ class Controller:
     def start(self, now: float) -> list[Action]:
         """Recover the registrations and register the EID-prefixes of our own xTRs."""
         self.started = now
+        self._load_timer = now
         actions: list[AnyAction] = [*self.policing.start(now), *self.mapping.start(now)]
         for xtr in self.xtrs.values():
             actions += xtr.rlocs_known(self._by_rloc, now)
@@ -155,13 +163,24 @@ class Controller:
         xtr = self._by_datapath.get(datapath_id)
         return self._settle(xtr.checked(problems, now) if xtr else [], now)
 
+    def counters(self, event: FlowCounters, now: float) -> list[Action]:
+        """The answer to `ReadCounters`: the inbound load, which ingress policy may follow."""
+        if self._inflow.take(event):
+            return self._settle(self.policing.load(self._inflow.octets, now), now)
+        return []
+
     def durable(self, now: float) -> list[Action]:
         """The store has flushed: let the Map-Notifies go that waited for it."""
         return self._settle(self.mapping.durable(self.store.durable_seq, now), now)
 
     def next_timer(self) -> float | None:
         """When `handle_timer` must be called, seconds since the epoch; None for never."""
-        timers = [self.mapping.next_timer(), *(xtr.next_timer() for xtr in self.xtrs.values())]
+        timers = [
+            self.mapping.next_timer(),
+            self.policing.next_timer(),
+            self._load_timer,
+            *(xtr.next_timer() for xtr in self.xtrs.values()),
+        ]
         return min((timer for timer in timers if timer is not None), default=None)
 
     def handle_timer(self, now: float) -> list[Action]:
@@ -169,6 +188,10 @@ class Controller:
         actions: list[AnyAction] = []
         if _is_due(self.mapping.next_timer(), now):
             actions += self.mapping.handle_timer(now)
+        if _is_due(self.policing.next_timer(), now):
+            actions += self.policing.handle_timer(now)
+        if _is_due(self._load_timer, now):
+            actions += self._ask_load(now)
         for xtr in self.xtrs.values():
             if _is_due(xtr.next_timer(), now):
                 actions += xtr.handle_timer(now)
@@ -188,6 +211,15 @@ class Controller:
             xtr=xtr,
             authenticated=True,
         )
+
+    def _ask_load(self, now: float) -> list[AnyAction]:
+        """Look at the inbound load as often as the policies in force want."""
+        interval = self.policing.interval
+        self._load_timer = now + (LOAD_IDLE if interval is None else interval)
+        if interval is None:
+            return []
+        connected = (xtr for xtr in self.xtrs.values() if xtr.connected_since is not None)
+        return [*self._inflow.ask([xtr.settings.datapath_id for xtr in connected])]
 
     # --- between the cores ---
 

@@ -5,19 +5,26 @@ The implementation of `lisp_sdn.api.backend.PolicyBackend`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 
 from lisp_sdn.actions import Action, Event
-from lisp_sdn.address import EidPrefix
+from lisp_sdn.address import EidPrefix, IPAddress
 from lisp_sdn.config import Config
-from lisp_sdn.model import Mapping, Requester
+from lisp_sdn.model import Mapping as EidMapping
+from lisp_sdn.model import Requester
 from lisp_sdn.policy import (
+    Balancers,
+    BalanceStatus,
     Change,
+    Conditions,
     Explanation,
+    LoadMeter,
     PolicyBook,
     PolicyEngine,
     PolicyVersion,
+    RlocLoad,
     RuleChange,
     affected,
     diff,
@@ -30,6 +37,9 @@ from lisp_sdn.views import MappingEntry
 MAX_COMPARED = 2_000
 """Mappings of a site that are compared one by one when its policy changes. Of a larger site every
 EID-prefix counts as changed: asking again costs less than comparing."""
+
+LOAD_INTERVAL = 2.0
+"""Seconds between two looks at the inbound load that conditions of rules ask for."""
 
 Listing = Callable[[EidPrefix | None], Iterator[MappingEntry]]
 Changed = Callable[[EidPrefix, float], list[Action]]
@@ -59,10 +69,15 @@ class Policing:
         self._mappings = mappings
         self._changed = changed
         self._settle = settle
+        self._balancers = Balancers(engine.policies)
+        self._meters: dict[str, LoadMeter] = {}
+        self._looked: float | None = None
+        self._window: float | None = None
 
     def start(self, now: float) -> list[Action]:
         """Put in force what the book recovers. Raises StoreError."""
         self._engine.set_policies(self._book.start(now))
+        self._follow(now)
         unreadable = [Event("policy.unreadable", text) for text in self._book.unreadable]
         return self._settle(unreadable, now)
 
@@ -113,9 +128,89 @@ class Policing:
         sites = {change.site for change in rules} | {policy.site for policy in wanted}
         return rules, diff(self._engine, candidate, self._of_sites(sites), now)
 
+    # --- conditions: load, health, time ---
+
+    @property
+    def balance_status(self) -> tuple[BalanceStatus, ...]:
+        """What every closed loop is doing."""
+        return self._balancers.status()
+
+    @property
+    def interval(self) -> float | None:
+        """Seconds between two looks at the inbound load; None while no rule asks for it."""
+        if self._balancers.active:
+            return self._balancers.interval
+        rules = (rule for policy in self._book.policies for rule in policy.rules)
+        return LOAD_INTERVAL if any(rule.match.load for rule in rules) else None
+
+    def load(self, octets: Mapping[IPAddress, int], now: float) -> list[Action]:
+        """Take the inbound octet counters of all RLOCs of ours."""
+        conditions = self._engine.conditions
+        down = [rloc for rloc, up in conditions.up.items() if not up]
+        weights = self._balancers.observe(octets, now, down)
+        actions: list[Action] = []
+        if weights is not None:
+            for status in self._balancers.status():
+                data = {"weights": {str(k): v for k, v in status.weights.items()}}
+                actions += self._settle(
+                    [Event("policy.balanced", f"{status.site}/{status.rule}", data)], now
+                )
+        changed = replace(conditions, load=self._loads(octets, now))
+        if weights is not None:
+            changed = replace(changed, weights=weights)
+        return actions + self._condition(changed, now)
+
+    def health(self, rloc: IPAddress, *, up: bool, now: float) -> list[Action]:
+        """An RLOC of a site became reachable, or stopped to be."""
+        conditions = self._engine.conditions
+        return self._condition(replace(conditions, up={**conditions.up, rloc: up}), now)
+
+    def next_timer(self) -> float | None:
+        """When a time window opens or closes; None without one."""
+        return self._window
+
+    def handle_timer(self, now: float) -> list[Action]:
+        """A time window has opened or closed: ask for the answers again."""
+        since, actions = self._looked, list[Action]()
+        if since is not None:
+            for site in self._sites():
+                for eid in self._affected(self._engine, site, now, since=since):
+                    actions += self._changed(eid, now)
+        self._follow(now)
+        return actions
+
+    def _follow(self, now: float) -> None:
+        self._balancers.configure(self._engine.policies)
+        self._looked, self._window = now, self._engine.next_change(now)
+
+    def _sites(self) -> list[str]:
+        return sorted(policy.site for policy in self._engine.policies)
+
+    def _loads(self, octets: Mapping[IPAddress, int], now: float) -> dict[IPAddress, RlocLoad]:
+        by_site: dict[str, dict[IPAddress, int]] = {}
+        for rloc, count in octets.items():
+            site = self._engine.sites.of_rloc(rloc)
+            if site is not None:
+                by_site.setdefault(site, {})[rloc] = count
+        loads: dict[IPAddress, RlocLoad] = {}
+        for site, counts in by_site.items():
+            loads.update(self._meters.setdefault(site, LoadMeter()).observe(counts, now))
+        return loads
+
+    def _condition(self, conditions: Conditions, now: float) -> list[Action]:
+        before = self._engine.copy()
+        if not self._engine.set_conditions(conditions):
+            return []
+        actions: list[Action] = []
+        for site in self._sites():
+            for eid in self._affected(before, site, now):
+                actions += self._changed(eid, now)
+        return actions
+
     def _take_effect(self, version: PolicyVersion, now: float) -> list[Action]:
         before = self._engine.copy()
         self._engine.set_policies(self._book.policies)
+        self._follow(now)
         sites = sorted({change.site for change in version.changes})
         data = {"who": version.who, "why": version.why, "what": version.what, "sites": sites}
         actions = self._settle([Event("policy.changed", str(version.version), data)], now)
@@ -124,14 +219,16 @@ class Policing:
                 actions += self._changed(eid, now)
         return actions
 
-    def _affected(self, before: PolicyEngine, site: str, now: float) -> Iterable[EidPrefix]:
+    def _affected(
+        self, before: PolicyEngine, site: str, now: float, since: float | None = None
+    ) -> Iterable[EidPrefix]:
         mappings = list(islice(self._of_sites({site}), MAX_COMPARED + 1))
         if len(mappings) > MAX_COMPARED:
             settings = self._config.site(site)
             return [entry.eid for entry in settings.eid_prefixes] if settings else []
-        return affected(before, self._engine, mappings, now)
+        return affected(before, self._engine, mappings, now, since=since)
 
-    def _of_sites(self, names: Iterable[str]) -> Iterator[Mapping]:
+    def _of_sites(self, names: Iterable[str]) -> Iterator[EidMapping]:
         """The mappings inside of the EID-prefixes of sites, each once."""
         wanted = set(names)
         owned = sorted(
@@ -150,7 +247,7 @@ class Policing:
                     break
                 yield entry.mapping
 
-    def _registered(self, eid: EidPrefix) -> Mapping | None:
+    def _registered(self, eid: EidPrefix) -> EidMapping | None:
         """The most specific mapping that covers an EID."""
         for length in range(eid.prefixlen, -1, -1):
             wider = EidPrefix(eid.iid, eid.network.supernet(new_prefix=length))

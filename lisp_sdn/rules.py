@@ -28,6 +28,7 @@ class CookieClass(IntEnum):
     UNDERLAY = 6
     INTERWORKING = 7
     ALT = 8
+    DECAPSULATION = 9
 
 
 def cookie(kind: CookieClass, value: int = 0) -> int:

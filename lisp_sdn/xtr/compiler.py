@@ -160,15 +160,26 @@ def _classify_common(topology: Topology) -> Iterable[FlowRule]:
         return
     # A packet of an instance-ID that is not served here ends at this rule, where it is counted.
     yield _flow(table, 100, match(in_port=topology.tunnel_port))
+    # One per RLOC of ours: an ETR takes only what is addressed to it (RFC 9300 section 4.2), and
+    # its counters are the inbound load of the RLOC.
     for iid in topology.iids():
-        for version in (4, 6):
-            yield _flow(
-                table,
-                400,
-                match(in_port=topology.tunnel_port, tunnel_id=iid, eth_type=eth_type(version)),
-                goto=TableId.SOURCE_GUARD,
-                metadata=FROM_TUNNEL | iid,
-            )
+        for rloc in topology.rlocs:
+            tunnel = {f"tun_ipv{rloc.version}_dst": rloc}
+            for version in (4, 6):
+                yield _flow(
+                    table,
+                    400,
+                    match(
+                        in_port=topology.tunnel_port,
+                        tunnel_id=iid,
+                        eth_type=eth_type(version),
+                        **tunnel,
+                    ),
+                    goto=TableId.SOURCE_GUARD,
+                    metadata=FROM_TUNNEL | iid,
+                    kind=CookieClass.DECAPSULATION,
+                    value=iid,
+                )
 
 
 def _classify_port(port: AttachedPort) -> Iterable[FlowRule]:

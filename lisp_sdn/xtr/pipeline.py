@@ -88,7 +88,8 @@ TABLES = (
         "EID-facing port or tunnel -> instance-ID; ARP answered; neighbour discovery and ARP "
         "to the controller; addresses that must not be routed dropped",
         _fields(
-            "in_port eth_dst arp_op arp_spa arp_tpa icmpv6_type ipv6_nd_target tunnel_id "
+            "in_port eth_dst arp_op arp_spa arp_tpa icmpv6_type ipv6_nd_target "
+            "tunnel_id tun_ipv4_dst tun_ipv6_dst "
             "ipv4_src ipv4_dst ipv6_src ipv6_dst"
         ),
         frozenset((MoveField, SetField, Output, ToController)),

@@ -15,6 +15,8 @@ from lisp_sdn.actions import (
     ApplyRules,
     Dropped,
     Event,
+    FlowCounter,
+    FlowCounters,
     PacketOut,
     ReadRules,
     SendControl,
@@ -23,6 +25,7 @@ from lisp_sdn.address import EidPrefix, Endpoint, IPAddress
 from lisp_sdn.controller import AnyAction, Controller
 from lisp_sdn.mapping.store import MemoryStore
 from lisp_sdn.model import Act, Locator, Mapping
+from lisp_sdn.rules import CookieClass, match
 from lisp_sdn.wire import Ecm, MapReply, MapRequest, RequestRecord, decode
 
 
@@ -227,3 +230,48 @@ def test_a_policy_moves_traffic_at_once_and_back(network: ControlledNetwork) -> 
         used = {str(s.locator.rloc) for row in rows for s in row.locators if s.locator.usable}
         assert expected in used
         assert ("192.0.2.2" in used) == (version == 1)
+
+
+BALANCED = """
+- site: b
+  rules:
+    - name: seventy-thirty
+      match: {}
+      action:
+        balance:
+          interval: 2
+          settle: 1
+          target: [{rloc: 192.0.2.2, share: 70}, {rloc: "2001:db8:ffff::2", share: 30}]
+"""
+
+
+def test_weights_follow_the_measured_load(network: ControlledNetwork) -> None:
+    """Everything arrives by the second RLOC: the first gets more weight, step by step."""
+    policing = network.controller.policing
+    _, actions = policing.apply(policing.parse(BALANCED), who="t", why="test", now=network.now)
+    network.carry_out(actions)
+    (before,) = policing.balance_status
+    octets = 0
+    for _ in range(4):
+        octets += 1_000_000
+        for site in network.by_datapath.values():
+            flows = tuple(
+                FlowCounter(
+                    match(tunnel_id=1, **{f"tun_ipv{item.rloc.version}_dst": item.rloc}),
+                    1,
+                    octets if item.rloc.version == 6 else 0,
+                )
+                for item in site.settings.rlocs
+            )
+            network.controller._inflow.ask([site.switch.datapath_id])
+            answer = FlowCounters(site.switch.datapath_id, CookieClass.DECAPSULATION, flows)
+            network.carry_out(network.controller.counters(answer, network.now))
+        network.advance(1.5)
+    (after,) = policing.balance_status
+    rloc = _ip("192.0.2.2")
+    assert after.weights[rloc] > before.weights[rloc]
+    (answer,) = network.datagram(ask("[1] 10.2.0.1"), Endpoint(_ip("192.0.2.99"), 4342))
+    reply = decode(answer.data)
+    assert isinstance(reply, MapReply)
+    told = {item.rloc: item.weight for item in reply.records[0].locators}
+    assert told[rloc] == after.weights[rloc]

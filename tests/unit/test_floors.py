@@ -28,6 +28,7 @@ FLOORS = {
     "policy_settings": 3,
     "config": 4,
     "views": 5,
+    "inflow": 6,
     "ledger": 6,
     "wire": 6,
     "policy": 7,

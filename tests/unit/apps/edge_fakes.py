@@ -57,7 +57,7 @@ class FakeSinks:
             raise self.fail
         self.done.append(action)
 
-    send_control = apply_rules = packet_out = read_rules = _do
+    send_control = apply_rules = packet_out = read_rules = read_counters = _do
 
 
 def port(number: int, name: str) -> SimpleNamespace:

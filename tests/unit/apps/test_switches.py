@@ -11,12 +11,22 @@ import pytest
 from edge_fakes import FakeBrain, FakeDatapath, port
 from ryu.ofproto import ofproto_v1_3, ofproto_v1_3_parser
 
-from lisp_sdn.actions import ApplyRules, PacketIn, PacketOut, ReadRules, SwitchConnected
+from lisp_sdn.actions import (
+    ApplyRules,
+    FlowCounter,
+    FlowCounters,
+    PacketIn,
+    PacketOut,
+    ReadCounters,
+    ReadRules,
+    SwitchConnected,
+)
 from lisp_sdn.apps import openflow, oxm, switch
 from lisp_sdn.apps.dispatch import Dispatcher
 from lisp_sdn.apps.switches import Switches, take_messages
 from lisp_sdn.rules import (
     COOKIE_MAGIC,
+    CookieClass,
     FlowRule,
     GroupRule,
     GroupType,
@@ -328,3 +338,22 @@ def test_ryus_parser_hands_over_what_is_taken_and_keeps_the_rest() -> None:
         assert taken == [ofproto_v1_3.OFPT_PACKET_IN] * 2
     finally:
         parsers.update(kept)
+
+
+def test_counters_of_one_class_of_flows(
+    brain: FakeBrain, switches: Switches, datapath: FakeDatapath
+) -> None:
+    switches.read_counters(ReadCounters(DPID, CookieClass.DECAPSULATION))
+    assert brain.settled == []
+    switches.up(datapath)
+    switches.read_counters(ReadCounters(DPID, CookieClass.DECAPSULATION))
+    xid = requests(datapath)[1]
+    entry = bytearray(flow_stats(FLOW))
+    struct.pack_into("!QQ", entry, 32, 7, 4200)
+    switches.message(datapath, 19, xid, multipart(1, xid, bytes(entry), more=True))
+    assert brain.named("counters") == []
+    switches.message(datapath, 19, xid, multipart(1, xid, b""))
+    ((answer, _),) = brain.named("counters")
+    assert answer == FlowCounters(
+        DPID, CookieClass.DECAPSULATION, (FlowCounter(FLOW.match, 7, 4200),)
+    )
