@@ -56,7 +56,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class RuleChange:
-    """One rule that differs. kind: "added", "removed", "changed" or "moved"."""
+    """One rule that differs. kind: "added", "removed", "changed" or "moved".
+
+    rule: its name, or the name of the setting of the site that differs.
+    """
 
     site: str
     rule: str
@@ -73,9 +76,11 @@ def rule_changes(old: Iterable[SitePolicy], new: Iterable[SitePolicy]) -> tuple[
     after = {policy.site: policy for policy in new}
     changes: list[RuleChange] = []
     for site in sorted(before.keys() | after.keys()):
-        was = before.get(site, SitePolicy(site=site)).rules
-        now = after.get(site, SitePolicy(site=site)).rules
-        changes += _site_changes(site, was, now)
+        empty = SitePolicy(site=site)
+        was, now = before.get(site, empty), after.get(site, empty)
+        if was.allow_unregistered_rlocs != now.allow_unregistered_rlocs:
+            changes.append(RuleChange(site, "allow_unregistered_rlocs", "changed"))
+        changes += _site_changes(site, was.rules, now.rules)
     return tuple(changes)
 
 

@@ -151,6 +151,10 @@ def test_rule_changes() -> None:
     moved = rule_changes((policy(PARTNER, NIGHT, REST),), (policy(REST, PARTNER, NIGHT),))
     assert moved == (RuleChange("home", "rest", "moved"),)
     assert rule_changes((policy(REST),), (policy(REST),)) == ()
+    allowed = policy(REST).model_copy(update={"allow_unregistered_rlocs": True})
+    assert rule_changes((policy(REST),), (allowed,)) == (
+        RuleChange("home", "allow_unregistered_rlocs", "changed"),
+    )
 
 
 def test_one_changed_rule_among_many_is_looked_through_quickly() -> None:
