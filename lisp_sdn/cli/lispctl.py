@@ -18,6 +18,7 @@ from lisp_sdn.cli._client import Client
 from lisp_sdn.cli._context import REFUSED, USAGE, Failed, Session, command
 from lisp_sdn.cli._output import console, fields, print_json, uptime
 from lisp_sdn.cli.lispctl_change import clear, mapping, resolve
+from lisp_sdn.cli.lispctl_policy import policy
 from lisp_sdn.cli.lispctl_show import show
 from lisp_sdn.errors import ConfigError
 
@@ -126,7 +127,7 @@ def completion(shell: str) -> None:
     click.echo(kind(main, {}, "lispctl", "_LISPCTL_COMPLETE").source())
 
 
-for _command in (show, mapping, clear, resolve):
+for _command in (show, mapping, policy, clear, resolve):
     main.add_command(_command)
 
 if __name__ == "__main__":
