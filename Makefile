@@ -6,7 +6,7 @@ PYTHON  := .venv/bin/python
 PYTEST  := timeout -k 10 540 $(PYTHON) -m pytest -q
 SOURCES := lisp_sdn apps tests bench mininet setup.py lisp_sdn_runtime.py
 # Every test that needs neither root nor Open vSwitch.
-FAST    := $(filter-out tests/lab tests/lab/%, $(patsubst %/,%,$(wildcard tests/*/)))
+FAST    := $(wildcard tests/unit tests/property tests/sim tests/interop)
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--system)
 
 .DEFAULT_GOAL := help
@@ -20,7 +20,7 @@ help:
 	@echo 'make unit           the tests that need neither root nor Open vSwitch'
 	@echo 'sudo make labtest   the tests on real Open vSwitch'
 	@echo 'make bench          speed, each with its yardstick'
-	@echo 'make fuzz           the property tests with random seeds, for minutes'
+	@echo 'make fuzz           the property tests with random seeds, then coverage-guided fuzzing'
 	@echo 'make setup          .venv only (with sudo: the Debian packages too)'
 	@echo 'make clean          remove what was built'
 
@@ -51,10 +51,13 @@ labtest: setup
 	$(PYTEST) tests/lab
 
 bench: setup
-	@set -e; for script in bench/*.py; do echo "== $$script"; $(PYTHON) $$script; done
+	@set -e; for script in $(filter-out bench/_%,$(wildcard bench/*.py)); do \
+	  echo "== $$script"; $(PYTHON) $$script; done
 
 fuzz: setup
 	HYPOTHESIS_PROFILE=hunt timeout -k 10 3600 $(PYTHON) -m pytest -q tests/property
+	$(PYTHON) -c 'import atheris' || $(PYTHON) -m pip install -q -c constraints.txt -e '.[fuzz]'
+	@set -e; for script in tests/fuzz/fuzz_*.py; do $(PYTHON) $$script --seconds 60; done
 
 clean:
 	rm -rf .venv .setup.lock build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

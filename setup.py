@@ -82,6 +82,7 @@ setup(
         "rich>=13",
         "prometheus_client>=0.19",
         "pytricia>=1.0.2",
+        "sortedcontainers>=2.4",
     ],
     extras_require={
         "dev": [
@@ -93,7 +94,11 @@ setup(
             "ruff>=0.6",
             "schemathesis>=4",
             "types-PyYAML",
+            "schemathesis>=4",
+            "openapi-spec-validator>=0.7",
+            "jsonschema>=4.20",
         ],
+        "fuzz": ["atheris"],
     },
     entry_points={
         "console_scripts": [

@@ -13,9 +13,9 @@ import lisp_sdn_runtime  # noqa: F401  Ryu can be imported also where the projec
 
 # The gate tries the same examples in every run; the hunt (make fuzz) tries new ones, and more.
 hypothesis.settings.register_profile(
-    "gate", derandomize=True, deadline=None, database=None, max_examples=100
+    "gate", derandomize=True, deadline=None, database=None, max_examples=50
 )
-hypothesis.settings.register_profile("hunt", deadline=None, max_examples=20_000, print_blob=True)
+hypothesis.settings.register_profile("hunt", deadline=None, max_examples=2_000, print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gate"))
 
 
