@@ -504,11 +504,10 @@ def _check_policy_rlocs(
     own = {entry.rloc for xtr in config.xtrs if xtr.site == site.name for entry in xtr.rlocs}
     if not site.allowed_rlocs:
         return  # the site may register any RLOC; the engine judges by what it did register
-    for part, rlocs in rule.action.named():
-        for rloc in rlocs:
-            if rloc not in own and all(rloc not in network for network in site.allowed_rlocs):
-                yield (
-                    f"{path}.action.{part}",
-                    f"{rloc} is no RLOC that site {site.name} may register; name one in its "
-                    "allowed_rlocs or set allow_unregistered_rlocs",
-                )
+    for part, rloc in rule.action.rlocs():
+        if rloc not in own and all(rloc not in network for network in site.allowed_rlocs):
+            yield (
+                f"{path}.action.{part}",
+                f"{rloc} is no RLOC that site {site.name} may register; name one in its "
+                "allowed_rlocs or set allow_unregistered_rlocs",
+            )

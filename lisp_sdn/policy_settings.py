@@ -331,6 +331,16 @@ class Action(Settings):
         if both:
             raise ValueError(f"{second}: {both[0]} is in {first} too, expected one of the two")
 
+    def rlocs(self) -> Iterator[tuple[str, IPAddress]]:
+        """Every RLOC that the action names, with the key path at which it does."""
+        for name, rlocs in self.named():
+            for index, rloc in enumerate(rlocs):
+                path = {
+                    "locators": f"locators[{index}].rloc",
+                    "balance": f"balance.target[{index}].rloc",
+                }.get(name, f"{name}[{index}]")
+                yield path, rloc
+
     def named(self) -> Iterator[tuple[str, list[IPAddress]]]:
         """The RLOCs that each part of the action names."""
         if self.locators:

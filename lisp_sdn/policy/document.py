@@ -81,14 +81,13 @@ def _check_registered(
             continue  # nothing to judge by yet; the engine leaves out what is not registered
         names = ", ".join(map(str, sorted(known, key=lambda rloc: (rloc.version, int(rloc)))))
         for r, rule in enumerate(policy.rules):
-            for part, rlocs in rule.action.named():
-                for rloc in rlocs:
-                    if rloc not in known:
-                        yield (
-                            f"policies[{p}].rules[{r}].action.{part}",
-                            f"{rloc} is not registered by site {site.name}; name one of {names} "
-                            "or set allow_unregistered_rlocs",
-                        )
+            for part, rloc in rule.action.rlocs():
+                if rloc not in known:
+                    yield (
+                        f"policies[{p}].rules[{r}].action.{part}",
+                        f"{rloc} is not registered by site {site.name}; name one of {names} "
+                        "or set allow_unregistered_rlocs",
+                    )
 
 
 def _policy_error(item: Problem, data: dict[str, Any]) -> PolicyError:

@@ -147,7 +147,7 @@ def rule(body: str) -> str:
             "...",
             "the rule never matches",
         ),
-        ("action: {pin: [198.51.100.1]}", "action.pin", ["198.51.100.1"], "allowed_rlocs"),
+        ("action: {pin: [198.51.100.1]}", "action.pin[0]", "198.51.100.1", "allowed_rlocs"),
         (
             "action: {}, match: {sites: [nowhere]}",
             "match.sites[0]",
@@ -233,5 +233,7 @@ def test_what_is_registered_counts_where_the_configuration_does_not_say(config: 
 
 def test_the_configuration_file_names_the_key_path() -> None:
     bad = "policies: [{site: athens, rules: [{name: r, action: {hide: [198.51.100.1]}}]}]"
-    with pytest.raises(ConfigError, match=r"policies\[0\].rules\[0\].action.hide: 198.51.100.1"):
+    with pytest.raises(
+        ConfigError, match=r"policies\[0\].rules\[0\].action.hide\[0\]: 198.51.100.1"
+    ):
         load(CONFIG + bad)
