@@ -13,7 +13,6 @@ import click
 from click.shell_completion import get_completion_class
 
 import lisp_sdn
-from lisp_sdn import config as configuration
 from lisp_sdn.cli._client import Client
 from lisp_sdn.cli._context import REFUSED, USAGE, Failed, Session, command
 from lisp_sdn.cli._output import console, fields, print_json, uptime
@@ -60,6 +59,9 @@ def check(session: Session, file: Path) -> None:
 
     Every mistake is printed with file, key path, value and what was expected.
     """
+    # Here and not above: pydantic takes longer to import than any other command to run.
+    from lisp_sdn import config as configuration
+
     name = "standard input" if str(file) == "-" else str(file)
     try:
         config = configuration.load(_read(file, name), name)

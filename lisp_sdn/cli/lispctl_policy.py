@@ -16,8 +16,6 @@ from lisp_sdn.cli._context import REFUSED, Failed, Session, command, iid_option,
 from lisp_sdn.cli._listing import Entry, listing, locators
 from lisp_sdn.cli._output import console, print_json, table, uptime
 from lisp_sdn.errors import InvalidPolicy
-from lisp_sdn.policy import to_plain, to_yaml
-from lisp_sdn.policy.document import from_plain, parse
 
 _ETAG = re.compile(r'^# etag (\S+) ("[^"]*")\s*$', re.MULTILINE)
 """How `show` notes the version that it printed, for `apply` to compare with."""
@@ -46,6 +44,8 @@ def policy() -> None:
 @command
 def show(session: Session, site: str | None) -> None:
     """Print the policies, or that of SITE, as YAML that `diff` and `apply` read."""
+    from lisp_sdn.policy.document import from_plain, to_yaml
+
     if site is None:
         found = session.client.get("/policies")["items"]
     else:
@@ -93,7 +93,7 @@ def explain(session: Session, /, pitr: bool, **query: object) -> None:
 @command
 def diff(session: Session, file: Any, limit: int) -> None:
     """Tell what the policies in FILE would change; nothing is changed."""
-    body = json.dumps({"policies": to_plain(_read(file))}).encode()
+    body = json.dumps({"policies": _parse(file.read(), file.name)}).encode()
     query = {"limit": limit if 1 <= limit <= 1000 else 1000}
     document = session.client.send("POST", "/policies/diff", body, query=query).document
     if session.as_json:
@@ -135,7 +135,7 @@ def apply(session: Session, file: Any, why: str, who: str, force: bool) -> None:
     """
     text = file.read()
     seen = dict(_ETAG.findall(text))
-    policies = to_plain(_parse(text, file.name))
+    policies = _parse(text, file.name)
     candidate = json.dumps({"policies": policies}).encode()
     session.client.send("POST", "/policies/diff", candidate, query={"limit": 1})
     for entry in policies:
@@ -215,13 +215,13 @@ def rollback(session: Session, version: int, why: str, who: str) -> None:
     console().print(f"version {document['version']}: {document['what']}", soft_wrap=True)
 
 
-def _read(file: Any) -> Any:
-    return _parse(file.read(), file.name)
+def _parse(text: str, name: str) -> list[dict[str, Any]]:
+    """Policies as plain values, for the REST interface. Raises Failed."""
+    # Here and not above: pydantic takes longer to import than any other command to run.
+    from lisp_sdn.policy.document import parse, to_plain
 
-
-def _parse(text: str, name: str) -> Any:
     try:
-        return parse(text)
+        return to_plain(parse(text))
     except InvalidPolicy as error:
         lines = [f"{name}: {problem}" for problem in error.problems]
         raise Failed("\n".join(lines), REFUSED) from None
