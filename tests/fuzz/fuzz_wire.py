@@ -1,6 +1,6 @@
 """Coverage-guided fuzzing of the decoder: `python tests/fuzz/fuzz_wire.py [--seconds 60] [CORPUS]`.
 
-Needs the package atheris. Starts from the vectors of tests/vectors/rfc.json; the CORPUS directory
+Needs the package atheris. Starts from the vectors of tests/vectors; the CORPUS directory
 (by default one in the directory for temporary files) keeps what was found from run to run.
 Whatever the octets are: only DecodeError may be raised; what decodes goes out and comes in again as
 the same value; the peek agrees with the decoder. A finding ends the run with exit code 77, its
@@ -77,9 +77,10 @@ def check_peek(peeked: Peeked, message: object, port: int) -> None:
 
 def seeds(folder: Path) -> None:
     """The vectors, one file each, for the fuzzer to start from."""
-    data = json.loads((ROOT / "tests" / "vectors" / "rfc.json").read_text())
-    for vector in data["vectors"]:
-        (folder / vector["id"]).write_bytes(bytes.fromhex(vector["hex"]))
+    for name in ("rfc.json", "more.json"):
+        data = json.loads((ROOT / "tests" / "vectors" / name).read_text())
+        for vector in data["vectors"]:
+            (folder / vector["id"]).write_bytes(bytes.fromhex(vector["hex"]))
 
 
 def main() -> None:

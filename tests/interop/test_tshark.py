@@ -6,11 +6,13 @@ are one number, and the newest flags lie in what it calls reserved.
 
 from __future__ import annotations
 
+import json
 import shutil
 import struct
 import subprocess
 from collections import defaultdict
 from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -333,6 +335,8 @@ CASES = {
     "ecm-security": (ecm(ITR, ETR, security=ECM_AD), {"lisp.ecm.flags.sec": ["1"]}),
     "shared-extension": (wire.SharedExtension(1024, bytes(8)), {"lisp.type": ["15"]}),
 }
+MORE = json.loads((Path(__file__).parents[1] / "vectors" / "more.json").read_text())["vectors"]
+CASES |= {v["id"]: (wire.decode(bytes.fromhex(v["hex"])), {}) for v in MORE}
 HEADERS = {
     "data-nonce": (
         DataHeader(nonce=0xABCDEF, iid=1001, echo_request=True),
