@@ -78,7 +78,7 @@ def test_a_restart_changes_no_flow(lab: Any) -> None:
     lab.flush()
     assert lab.h1.ping(H2, 2, 0.1).received == 2
     lab.net.ctl.kill()
-    with lab.packet_ins("left") as openflow:
+    with lab.openflow("left") as openflow:
         lab.ensure_running()
         poll("the map-cache", lambda: lab.map_cache("left"), 10)
     flow_mods = openflow.count("openflow_v4.type == 14")

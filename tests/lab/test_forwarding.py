@@ -57,22 +57,19 @@ def test_cold_next_hops_lose_no_packet(lab: Any) -> None:
 def test_tshark_decodes_lisp_data(lab: Any, source: str, target: str, ip: str) -> None:
     with lab.underlay(bpf="udp port 4341") as seen:
         assert lab.h1.ping(target, 3, 0.1).received == 3
-    icmp = "icmp" if ip == "ip" else "icmpv6"
-    fields = ("lisp-data.iid", "lisp-data.flags.iid", "udp.dstport", "ip.src", "ip.dst")
-    inner = (f"{ip}.src", f"{ip}.dst")
-    there = seen.rows(f"lisp-data && {icmp}.type == {8 if ip == 'ip' else 128}", *fields, *inner)
-    back = seen.rows(f"lisp-data && {icmp}.type == {0 if ip == 'ip' else 129}", *fields, *inner)
-    assert len(there) == len(back) == 3, (there, back)
-    for rows, rlocs, eids in (
-        (there, (LEFT, RIGHT), (source, target)),
-        (back, (RIGHT, LEFT), (target, source)),
+    kind, request, reply = ("icmp", 8, 0) if ip == "ip" else ("icmpv6", 128, 129)
+    for icmp_type, rlocs, eids in (
+        (request, (LEFT, RIGHT), (source, target)),
+        (reply, (RIGHT, LEFT), (target, source)),
     ):
-        for row in rows:
-            assert row[0] == str(BLUE), row
-            assert row[1] in ("1", "True"), row
-            assert row[2] == "4341", row
-            assert [row[3].split(",")[0], row[4].split(",")[0]] == list(rlocs), row
-            assert [row[5].split(",")[-1], row[6].split(",")[-1]] == list(eids), row
+        what = f"lisp-data && {kind}.type == {icmp_type}"
+        rows = seen.rows(what, "lisp-data.iid", "lisp-data.flags.iid", "udp.dstport")
+        assert rows == [(str(BLUE), "1", "4341")] * 3
+        # The first IPv4 header is the outer one, the last IPv4 or IPv6 header the inner one.
+        for source_rloc, target_rloc in seen.rows(what, "ip.src", "ip.dst"):
+            assert (source_rloc.split(",")[0], target_rloc.split(",")[0]) == rlocs
+        for source_eid, target_eid in seen.rows(what, f"{ip}.src", f"{ip}.dst"):
+            assert (source_eid.split(",")[-1], target_eid.split(",")[-1]) == eids
 
 
 def test_outer_header_takes_dscp_ecn_and_ttl(lab: Any) -> None:

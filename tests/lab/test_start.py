@@ -80,31 +80,34 @@ def test_a_configuration_file_that_is_not_there_is_named(bare: Any) -> None:
     assert b"Traceback" not in out, out.decode()
 
 
-@pytest.mark.parametrize(
-    ("option", "wrong", "words"),
-    [
-        ("exts", "gbp", "exts"),
-        ("dst_port", "4789", "dst_port"),
-        ("packet_type", "legacy_l2", "packet_type"),
-        ("key", "42", "key"),
-    ],
-)
-def test_a_wrong_tunnel_option_is_reported(lab: Any, option: str, wrong: str, words: str) -> None:
-    right = {"exts": "gpe", "dst_port": "4341", "packet_type": "legacy_l3", "key": "flow"}[option]
+# option of the tunnel port: (what it must be, what it is set to)
+OPTIONS = {
+    "exts": ("gpe", "gbp"),
+    "dst_port": ("4341", "4789"),
+    "packet_type": ("legacy_l3", "legacy_l2"),
+    "key": ("flow", "42"),
+    "remote_ip": ("flow", "192.0.2.99"),
+}
 
-    def problems() -> list[str]:
-        return [text for text in lab.get("/xtrs/left")["problems"] if words in text]
 
-    assert problems() == []
+def test_every_wrong_tunnel_option_is_reported(lab: Any) -> None:
+    assert lab.get("/xtrs/left")["problems"] == []
     lab.net.ctl.kill()
-    lab.left.vsctl("set", "interface", "lisp0", f"options:{option}={wrong}")
+    lab.left.vsctl(
+        "set", "interface", "lisp0", *(f"options:{k}={v[1]}" for k, v in OPTIONS.items())
+    )
     try:
         lab.net.ctl.start(lab.config)
-        told = poll(f"options:{option} among the problems of left", problems, 15)
-        assert wrong in told[0], told
-        assert right in told[0], told
+        told = poll("problems of left", lambda: lab.get("/xtrs/left")["problems"], 15)
+        for option, (right, wrong) in OPTIONS.items():
+            lines = [text for text in told if option in text]
+            assert lines, f"{option} is not among {told}"
+            assert right in lines[0], lines
+            assert wrong in lines[0], lines
     finally:
-        lab.left.vsctl("set", "interface", "lisp0", f"options:{option}={right}")
+        lab.left.vsctl(
+            "set", "interface", "lisp0", *(f"options:{k}={v[0]}" for k, v in OPTIONS.items())
+        )
         lab.net.ctl.kill()
 
 

@@ -124,7 +124,7 @@ class Lab:
         flows = (Flow.read(text) for text in self.net.xtrs[xtr].flows())
         return [flow for flow in flows if flow.table == MAP_CACHE_TABLE and flow.kind in (3, 4)]
 
-    def packet_ins(self, xtr: str) -> OpenFlowCapture:
+    def openflow(self, xtr: str) -> OpenFlowCapture:
         return OpenFlowCapture(self.net.xtrs[xtr])
 
     def underlay(self, xtr: str = "left", bpf: str = "") -> Capture:
@@ -167,14 +167,16 @@ class Flow:
 
 
 class OpenFlowCapture(Capture):
-    """Counts OpenFlow messages between a switch and the controller, on the wire."""
+    """OpenFlow messages between a switch and the controller, on the wire."""
 
     def __init__(self, node: LispNode) -> None:
         super().__init__(node, "mgmt0", "tcp port 6653")
 
-    def packet_ins(self) -> int:
-        rows = self.rows("openflow_v4.type == 10", "openflow_v4.type")
-        return sum(row[0].split(",").count("10") for row in rows)
+    def packet_ins(self, target: str) -> int:
+        """Packet-ins that carry a packet to this EID."""
+        field = "ipv6.dst" if ":" in target else "ip.dst"
+        rows = self.rows(f"openflow_v4.type == 10 && {field} == {target}", field)
+        return sum(row[0].split(",").count(target) for row in rows)
 
 
 def read_counters(ctl: Any) -> list[tuple[str, float]]:
