@@ -316,7 +316,7 @@ class Itr:
         for resolution in self.resolutions.misses():
             if resolution.paused and (eid is None or eid.covers(resolution.eid)):
                 self._end(resolution)
-        return self._keeper.clear(key)
+        return self._keeper.forget(key)
 
     def mapping_changed(self, eid: EidPrefix, now: float) -> None:
         """The answer for (part of) this prefix may be another: ask again for what is affected."""

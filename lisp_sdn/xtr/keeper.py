@@ -197,20 +197,13 @@ class CacheKeeper:
         for key in self._waiting.pop(entry.key, ()):
             self.asker.give_up(key, f"entry-{why}")
 
-    def forget(self, key: EidPrefix | SourceDestPrefix | None) -> int:
-        """Forget the entry with exactly this key, or all, on an operator's word."""
-        entries = [entry for entry in self.cache if key is None or entry.key == key]
-        for entry in entries:
-            self.remove(entry.key, "cleared")
-        return len(entries)
-
-    def clear(self, key: CacheKey | None) -> int:
+    def forget(self, key: CacheKey | None) -> int:
         """Forget the entry with exactly this key, or all; returns how many went."""
-        entries = list(self.cache) if key is None else [self.cache.get(key)]
-        for entry in entries:
-            if entry is not None:
-                self.remove(entry.key, "cleared")
-        return sum(entry is not None for entry in entries)
+        keys = [entry.key for entry in self.cache] if key is None else [key]
+        known = [key for key in keys if self.cache.get(key) is not None]
+        for gone in known:
+            self.remove(gone, "cleared")
+        return len(known)
 
     def mapping_changed(self, eid: EidPrefix, now: float) -> None:
         """The answer for (part of) this prefix may be another: ask again for what is cached."""

@@ -36,8 +36,7 @@ class Outbox:
         self.dirty[kind, key] = None
 
     def drop(self, reason: str, detail: str = "", source: str = "") -> None:
-        """Count and tell that something was dropped or refused."""
-        self.counters[f"dropped.{reason}"] += 1
+        """Tell that something was dropped or refused; the ledger counts it."""
         self._first.append(Dropped(f"xtr.{self.name}", reason, detail, source))
 
     def event(self, kind: str, subject: str, **data: object) -> None:

@@ -8,7 +8,7 @@ happens when a switch connects.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from lisp_sdn.rules import FlowRule, GroupRule, RuleChange, Ruleset
 from lisp_sdn.xtr import rlocsets
@@ -26,13 +26,17 @@ _NOTHING = Compiled()
 def merge(parts: Iterable[Compiled]) -> Ruleset:
     """The rules of all owners. A group that is wanted outweighs the same one merely kept."""
     items = list(parts)
-    groups = {rule.group_id: rule for item in items for rule in item.kept_groups}
-    groups.update({rule.group_id: rule for item in items for rule in item.groups})
     return Ruleset(
         frozenset(rule for item in items for rule in item.flows),
-        frozenset(groups.values()),
+        frozenset(_groups(items)),
         frozenset(rule for item in items for rule in item.meters),
     )
+
+
+def _groups(parts: Collection[Compiled]) -> Iterable[GroupRule]:
+    groups = {rule.group_id: rule for part in parts for rule in part.kept_groups}
+    groups.update({rule.group_id: rule for part in parts for rule in part.groups})
+    return groups.values()
 
 
 class Program:
@@ -90,7 +94,13 @@ class Program:
         self._numbers = GroupNumbers(self._set_uses)
         for owner in listed:
             self._note(owner, self._compile(owner, self.number))
-        return changes_to(merge(self._compiled.values()), self.installed)
+        parts = self._compiled.values()
+        return changes_to(
+            self.installed,
+            (rule for part in parts for rule in part.flows),
+            _groups(parts),
+            (rule for part in parts for rule in part.meters),
+        )
 
     def stop(self) -> None:
         """The switch is gone; what it holds will be read when it is back."""

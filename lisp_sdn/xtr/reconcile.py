@@ -7,7 +7,7 @@ replaced in place, never deleted and added.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -38,12 +38,16 @@ class Installed:
 
     def __init__(self, ruleset: Ruleset | None = None) -> None:
         ruleset = ruleset or Ruleset()
-        ours = (
-            normalise(rule) for rule in ruleset.flows if rule.cookie & COOKIE_MASK == COOKIE_MAGIC
-        )
+        ours = (rule for rule in ruleset.flows if rule.cookie & COOKIE_MASK == COOKIE_MAGIC)
         self.flows: dict[FlowKey, FlowRule] = {rule.key: rule for rule in ours}
         self.groups: dict[int, GroupRule] = {rule.group_id: rule for rule in ruleset.groups}
         self.meters: dict[int, MeterRule] = {rule.meter_id: rule for rule in ruleset.meters}
+
+    def respell(self, known: Container[FlowKey]) -> None:
+        """Normalise the flows whose keys are not known: some may only be spelled otherwise."""
+        for key in [key for key in self.flows if key not in known]:
+            rule = normalise(self.flows.pop(key))
+            self.flows[rule.key] = rule
 
     def ruleset(self) -> Ruleset:
         """All of it."""
@@ -99,18 +103,24 @@ def _take(installed: dict[Any, Any], keys: Iterable[object]) -> list[RuleChange]
     return [RuleChange(Verb.DELETE, rule) for rule in gone]
 
 
-def changes_to(wanted: Ruleset, state: Installed) -> list[RuleChange]:
-    """The same against a state that is kept, which then holds `wanted`."""
-    flows = {rule.key for rule in wanted.flows}
-    groups = {rule.group_id for rule in wanted.groups}
-    meters = {rule.meter_id for rule in wanted.meters}
+def changes_to(
+    state: Installed,
+    flows: Iterable[FlowRule],
+    groups: Iterable[GroupRule],
+    meters: Iterable[MeterRule],
+) -> list[RuleChange]:
+    """The changes that bring a switch to exactly these rules; `state` then holds them."""
+    wanted = {rule.key: rule for rule in flows}
+    wanted_groups = {rule.group_id: rule for rule in groups}
+    wanted_meters = {rule.meter_id: rule for rule in meters}
+    state.respell(wanted)
     return state.change(
-        sorted(wanted.flows, key=_flow_order),
-        wanted.groups,
-        wanted.meters,
-        [key for key in state.flows if key not in flows],
-        sorted(set(state.groups) - groups),
-        sorted(set(state.meters) - meters),
+        sorted(wanted.values(), key=_flow_order),
+        wanted_groups.values(),
+        wanted_meters.values(),
+        [key for key in state.flows if key not in wanted],
+        sorted(set(state.groups) - set(wanted_groups)),
+        sorted(set(state.meters) - set(wanted_meters)),
     )
 
 
@@ -119,9 +129,9 @@ def reconcile(wanted: Ruleset, installed: Ruleset) -> list[RuleChange]:
 
     Flows with a foreign cookie are not touched.
     """
-    return changes_to(wanted, Installed(installed))
+    return changes_to(Installed(installed), wanted.flows, wanted.groups, wanted.meters)
 
 
-def _flow_order(rule: FlowRule) -> tuple[int, int, str]:
+def _flow_order(rule: FlowRule) -> tuple[int, int]:
     # Later tables first: a packet that enters finds everything that it may be sent on to.
-    return (-rule.table, -rule.priority, str(rule.match))
+    return (-rule.table, -rule.priority)

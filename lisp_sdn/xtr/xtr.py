@@ -199,6 +199,9 @@ class Xtr:
         """A packet that a flow sent to the controller; the flow's cookie says why."""
         if not self._out.connected:
             # The rules are still being read; nothing can be sent before.
+            if len(self._early) == self._early.maxlen:
+                self._out.drop("held-total", "before the rules were read", f"port {event.in_port}")
+                return self._finish()
             self._early.append(event)
             return []
         self._out.counters["packet-ins"] += 1
