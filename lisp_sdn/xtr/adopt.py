@@ -39,8 +39,10 @@ def entries(installed: Ruleset, now: float, lifetime: float) -> Iterator[Entry]:
     for found in installed.flows:
         if cookie_class(found.cookie) is not CookieClass.MAP_CACHE:
             continue
-        rule = normalise(found)
-        key = _key(rule)
+        rule, key = found, _key(found)
+        if key is None:
+            rule = normalise(found)
+            key = _key(rule)
         if key is None:
             continue
         used = [groups.get(a.group_id) for a in rule.actions if isinstance(a, ToGroup)]

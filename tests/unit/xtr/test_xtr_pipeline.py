@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, ip_network
+from pathlib import Path
 
 import pytest
 
@@ -86,3 +87,8 @@ def test_the_table_for_the_documentation_names_every_table() -> None:
     for table, line in zip(TABLES, lines[2:], strict=True):
         assert line.startswith(f"| {int(table.number)} ")
         assert TableId(table.number).name.lower().replace("_", " ") in line
+
+
+def test_the_documentation_shows_this_table() -> None:
+    page = Path(__file__).parents[3] / "docs" / "architecture.md"
+    assert to_markdown() in page.read_text()
