@@ -159,6 +159,8 @@ class Lcaf(WireAddress):
     __slots__ = ()
     afi: ClassVar[int] = AFI_LCAF
     lcaf_type: ClassVar[int]
+    bulky: ClassVar[bool] = False
+    """Whether there are octets of any number in it, besides addresses."""
 
     @property
     def rsvd2(self) -> int:
@@ -191,8 +193,14 @@ class Lcaf(WireAddress):
 
     def check_shape(self) -> None:
         """Refuse what could not be sent or read back. Raises FieldError."""
-        for address in self.inner:
+        inner = self.inner
+        large = self.bulky or len(inner) > 1000
+        for address in inner:
             check_address("address", address)
+            if isinstance(address, _SIZED):
+                large = True
+        if not large:
+            return
         if self.depth > MAX_DEPTH:
             raise FieldError("depth", self.depth, f"at most {MAX_DEPTH} nested LCAFs")
         length = len(self.body())
@@ -206,6 +214,8 @@ class Lcaf(WireAddress):
 
 
 _LCAF_HEAD_AFI = Struct("!HBBBBH")
+_SIZED = (Lcaf, DistinguishedName)
+"""Addresses that may be so large that an LCAF around them does not fit its length field."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -229,6 +229,7 @@ class SecurityKey(Lcaf):
     algorithm: int = 0
     revoked: bool = False
     lcaf_type: ClassVar[int] = 11
+    bulky: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_uint("algorithm", self.algorithm, 8)

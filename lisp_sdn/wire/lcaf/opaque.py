@@ -24,6 +24,7 @@ class OpaqueKey(Lcaf):
     fields: int = 1
     wildcards: int = 0
     lcaf_type: ClassVar[int] = 6
+    bulky: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not 1 <= self.fields <= 16:
@@ -61,6 +62,7 @@ class JsonData(Lcaf):
     address: AnyAddress = NO_ADDRESS
     binary: bool = False
     lcaf_type: ClassVar[int] = 14
+    bulky: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if len(self.data) > 0xFFFF:
@@ -106,6 +108,7 @@ class VendorSpecific(Lcaf):
     oui: int
     data: bytes
     lcaf_type: ClassVar[int] = 255
+    bulky: ClassVar[bool] = True
     understood: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
