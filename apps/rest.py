@@ -110,7 +110,8 @@ def _request(incoming: webob.Request) -> Request:
         raise Problem("bad-query", f"the request cannot be read: {error}") from None
     if len(body) > MAX_BODY:
         raise Problem("too-large", f"at most {MAX_BODY} octets are taken")
-    return Request(incoming.method, path, query, dict(incoming.headers.items()), body)
+    source = incoming.remote_addr or ""
+    return Request(incoming.method, path, query, dict(incoming.headers.items()), body, source)
 
 
 def _has_body(incoming: webob.Request) -> bool:

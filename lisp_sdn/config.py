@@ -26,9 +26,11 @@ from lisp_sdn.address import EidPrefix, Endpoint, IPAddress
 from lisp_sdn.errors import ConfigError, FieldError
 from lisp_sdn.model import Act, Locator, Mapping
 from lisp_sdn.policy_settings import PolicyRule, SitePolicy
+from lisp_sdn.rest_settings import RestSettings, check_rest
 from lisp_sdn.settings import (
     TEXT,
     AddressField,
+    EndpointField,
     Iid,
     Name,
     NetworkField,
@@ -47,6 +49,7 @@ __all__ = [
     "ControlSettings",
     "EidPort",
     "EidPrefixSettings",
+    "EndpointField",
     "Iid",
     "Limits",
     "LocatorSettings",
@@ -95,23 +98,11 @@ def _mac(value: str) -> str:
     return value.lower()
 
 
-def _listen(value: object) -> Endpoint:
-    host, _, port = str(value).rpartition(":")
-    try:
-        endpoint = Endpoint(ipaddress.ip_address(host.strip("[]")), int(port))
-    except ValueError:
-        raise ValueError(f"{value!r} is not ADDRESS:PORT") from None
-    if not 0 <= endpoint.port <= 0xFFFF:
-        raise ValueError(f"{value!r}: the port is not in 0..65535")
-    return endpoint
-
-
 InterfaceField = Annotated[
     ipaddress.IPv4Interface | ipaddress.IPv6Interface, BeforeValidator(_interface), TEXT
 ]
 DatapathId = Annotated[int, BeforeValidator(_datapath_id)]
 MacField = Annotated[str, AfterValidator(_mac)]
-EndpointField = Annotated[Endpoint, BeforeValidator(_listen), TEXT]
 
 
 class Algorithm(StrEnum):
@@ -190,6 +181,17 @@ class LocatorSettings(Settings):
         return Locator(self.rloc, self.priority, self.weight)
 
 
+class XtrRloc(LocatorSettings):
+    """An RLOC of an xTR of ours, with the way that its packets take.
+
+    uplink: port of the underlay bridge; None: any of its ports, the RLOC is up while one is.
+    next_hop: router through which other RLOCs are reached; None: they are on the same link.
+    """
+
+    uplink: str | None = Field(default=None, min_length=1, max_length=15)
+    next_hop: AddressField | None = None
+
+
 class EidPort(Settings):
     """An EID-facing port of an xTR: hosts of one instance-ID behind an anycast gateway.
 
@@ -222,7 +224,7 @@ class XtrSettings(Settings):
     name: Name
     site: Name | None = None
     datapath_id: DatapathId
-    rlocs: tuple[LocatorSettings, ...] = Field(min_length=1)
+    rlocs: tuple[XtrRloc, ...] = Field(min_length=1)
     tunnel_port: str = Field(default="lisp0", min_length=1, max_length=15)
     underlay: Underlay = Underlay()
     eid_ports: tuple[EidPort, ...] = ()
@@ -268,12 +270,6 @@ class ControlSettings(Settings):
         Endpoint(ipaddress.IPv4Address("0.0.0.0"), 4342),
         Endpoint(ipaddress.IPv6Address("::"), 4342),
     )
-
-
-class RestSettings(Settings):
-    """The REST interface."""
-
-    listen: EndpointField = Endpoint(ipaddress.IPv4Address("127.0.0.1"), 8080)
 
 
 class StoreSettings(Settings):
@@ -370,6 +366,7 @@ def check(config: Config) -> Iterator[Problem]:
     for index, xtr in enumerate(config.xtrs):
         yield from _check_xtr(config, f"xtrs[{index}]", xtr)
     yield from check_policies(config, config.policies)
+    yield from check_rest(config.rest, [site.name for site in config.sites])
 
 
 def _unique(path: str, key: str, values: list[str]) -> Iterator[Problem]:
@@ -425,6 +422,11 @@ def _check_datapaths(config: Config) -> Iterator[Problem]:
         for r, locator in enumerate(xtr.rlocs):
             path = f"xtrs[{x}].rlocs[{r}].rloc"
             mistake = _rloc_problem(locator.rloc)
+            if locator.next_hop is not None and locator.next_hop.version != locator.rloc.version:
+                yield (
+                    f"xtrs[{x}].rlocs[{r}].next_hop",
+                    f"{locator.next_hop} is not of the family of {locator.rloc}",
+                )
             if mistake:
                 yield path, mistake
             elif locator.rloc in rlocs:

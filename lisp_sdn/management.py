@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Protocol
 
-from lisp_sdn.actions import Action
+from lisp_sdn.actions import Action, Dropped
 from lisp_sdn.address import EidPrefix, SourceDestPrefix
 from lisp_sdn.config import Config
+from lisp_sdn.exchanges import Exchanges
 from lisp_sdn.ledger import Ledger
 from lisp_sdn.mapping.system import MapSystem
 from lisp_sdn.model import Answer, Mapping, Requester
@@ -17,6 +18,7 @@ from lisp_sdn.rules import Ruleset
 from lisp_sdn.views import (
     Counter,
     EventEntry,
+    Exchange,
     MapCacheEntry,
     MappingEntry,
     Refusal,
@@ -34,6 +36,7 @@ class Running(Protocol):
 
     config: Config
     ledger: Ledger
+    exchanges: Exchanges
     mapping: MapSystem
     policing: Policing
     started: float | None
@@ -137,7 +140,15 @@ class Management:
         """The rules that the switch of a configured xTR should hold."""
         return self._controller.xtrs[xtr].wanted()
 
+    def exchanges(self, xtr: str) -> Iterable[Exchange]:
+        """The newest Map-Requests of a configured xTR, oldest first."""
+        return self._controller.exchanges.of(xtr)
+
     # --- what happened ---
+
+    def note(self, dropped: Dropped, now: float) -> list[Action]:
+        """Count and keep a refusal of the interface itself."""
+        return self._controller.settle([dropped], now)
 
     def refusals(self) -> Iterable[Refusal]:
         """Drops and refusals, grouped and bounded."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
-from lisp_sdn.address import MAX_IID, EidPrefix, IPAddress, IPNetwork
+from lisp_sdn.address import MAX_IID, EidPrefix, Endpoint, IPAddress, IPNetwork
 from lisp_sdn.errors import FieldError
 
 Problem = tuple[str, str]
@@ -38,10 +38,22 @@ def _eid_prefix(value: object) -> EidPrefix:
         raise ValueError(f"{value!r} is not {error.expected}") from None
 
 
+def _listen(value: object) -> Endpoint:
+    host, _, port = str(value).rpartition(":")
+    try:
+        endpoint = Endpoint(ipaddress.ip_address(host.strip("[]")), int(port))
+    except ValueError:
+        raise ValueError(f"{value!r} is not ADDRESS:PORT") from None
+    if not 0 <= endpoint.port <= 0xFFFF:
+        raise ValueError(f"{value!r}: the port is not in 0..65535")
+    return endpoint
+
+
 TEXT = PlainSerializer(str, return_type=str, when_used="json")
 AddressField = Annotated[IPAddress, BeforeValidator(_address), TEXT]
 NetworkField = Annotated[IPNetwork, BeforeValidator(_network), TEXT]
 EidPrefixField = Annotated[EidPrefix, BeforeValidator(_eid_prefix), TEXT]
+EndpointField = Annotated[Endpoint, BeforeValidator(_listen), TEXT]
 Iid = Annotated[int, Field(ge=0, le=MAX_IID)]
 Octet = Annotated[int, Field(ge=0, le=255)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
@@ -95,7 +107,7 @@ def problem(item: Any) -> Problem:
     """One of pydantic's errors as key path and message; values of secrets stay out."""
     message = item["msg"].removeprefix("Value error, ")
     given = item.get("input")
-    secret = "key" in str(item["loc"][-1:])
+    secret = any(word in str(item["loc"][-1:]) for word in ("key", "token"))
     if item["type"] == "extra_forbidden":
         message = "unknown key"
     elif isinstance(given, str | int | float) and repr(given) not in message and not secret:

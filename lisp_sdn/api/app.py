@@ -6,7 +6,8 @@ from email.utils import formatdate
 from typing import Any
 from urllib.parse import quote, unquote, urlencode
 
-from lisp_sdn.actions import Action
+from lisp_sdn.actions import Action, Dropped
+from lisp_sdn.api.access import check_role, identify
 from lisp_sdn.api.backend import Backend
 from lisp_sdn.api.body import check_media, check_size, read_json, read_lines, read_query
 from lisp_sdn.api.http import (
@@ -36,7 +37,7 @@ class Api:
         try:
             response, actions = self._dispatch(request, now)
         except Problem as problem:
-            response, actions = problem.response(), []
+            response, actions = problem.response(), self._note(request, problem, now)
         except LispError as error:
             response, actions = Problem("conflict", str(error)).response(), []
         response.headers["Date"] = formatdate(now, usegmt=True)
@@ -45,15 +46,26 @@ class Api:
             response = Response(response.status, response.headers)
         return response, actions
 
+    def _note(self, request: Request, problem: Problem, now: float) -> list[Action]:
+        """Refused access shows among the refusals; other mistakes only concern who made them."""
+        if problem.name not in ("unauthorized", "forbidden"):
+            return []
+        detail = f"{request.method} {request.path[:200]}: {problem.detail}"
+        return self._backend.note(Dropped("rest", problem.name, detail, request.source), now)
+
     def _dispatch(self, request: Request, now: float) -> tuple[Response, list[Action]]:
         if request.method == "OPTIONS":
             methods, _ = _ROUTER.methods(request.path)
             return Response(204, {"Allow": allow(methods)}), []
+        config = self._backend.config
+        token = identify(request, config)
         route, path = _ROUTER.find(request.method, request.path)
         accept = choose_media(request.header("Accept"), route.gives)
         query = read_query(request.query, route.query)
+        check_role(token, route, path, getattr(query, "iid", None), config)
         body = _read_body(request, route)
-        call: Call[Any, Any] = Call(self._backend, request, path, query, body, accept, now)
+        who = token.name if token is not None else None
+        call: Call[Any, Any] = Call(self._backend, request, path, query, body, accept, now, who)
         reply = route.handler(call)
         return _respond(request, reply), reply.actions
 

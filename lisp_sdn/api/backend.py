@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
-from lisp_sdn.actions import Action
+from lisp_sdn.actions import Action, Dropped
 from lisp_sdn.address import EidPrefix, SourceDestPrefix
 from lisp_sdn.config import Config
 from lisp_sdn.model import Answer, Mapping, Requester
@@ -22,6 +22,7 @@ from lisp_sdn.rules import Ruleset
 from lisp_sdn.views import (
     Counter,
     EventEntry,
+    Exchange,
     MapCacheEntry,
     MappingEntry,
     Refusal,
@@ -137,7 +138,13 @@ class Backend(Protocol):
     def wanted(self, xtr: str) -> Ruleset:
         """The rules that the switch of a configured xTR should hold."""
 
+    def exchanges(self, xtr: str) -> Iterable[Exchange]:
+        """The newest Map-Requests of a configured xTR, oldest first."""
+
     # --- what happened ---
+
+    def note(self, dropped: Dropped, now: float) -> list[Action]:
+        """Count and keep a refusal of the interface itself."""
 
     def refusals(self) -> Iterable[Refusal]:
         """Drops and refusals, grouped and bounded, in any order."""

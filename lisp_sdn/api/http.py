@@ -27,7 +27,7 @@ BASE = "/lisp/v1"
 class Request:
     """One request. path: percent-encoded or decoded, both are understood; without the query.
 
-    headers: names in any case.
+    headers: names in any case. source: the client's address, for refusals; "" when not known.
     """
 
     method: str
@@ -35,6 +35,7 @@ class Request:
     query: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
+    source: str = ""
 
     def header(self, name: str) -> str | None:
         """The value of a header, None without one. name: in any case."""

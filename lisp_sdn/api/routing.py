@@ -31,7 +31,10 @@ class NoQuery(Query):
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[Q, B]):
-    """One request on its way to a handler, everything checked. now: epoch seconds."""
+    """One request on its way to a handler, everything checked.
+
+    now: epoch seconds. token: name of the access token; None when none is configured.
+    """
 
     backend: Backend
     request: Request
@@ -40,6 +43,11 @@ class Call(Generic[Q, B]):
     body: B
     accept: str
     now: float
+    token: str | None = None
+
+    def person(self, who: str) -> str:
+        """Who makes a change, for the history. who: as the client says."""
+        return who if self.token is None else f"{who} (token {self.token})"
 
     def site(self) -> SiteSettings:
         """The site named in the path. Raises Problem (404)."""

@@ -272,7 +272,9 @@ def _check_conditions(call: Call[Any, Any], before: SitePolicy | None) -> None:
 def _apply(call: Call[Journal, Any], policy: SitePolicy) -> list[Action]:
     query = call.query
     with _judged():
-        _, actions = call.backend.policy.apply([policy], who=query.who, why=query.why, now=call.now)
+        _, actions = call.backend.policy.apply(
+            [policy], who=call.person(query.who), why=query.why, now=call.now
+        )
     return actions
 
 
@@ -336,7 +338,7 @@ def rollback_policies(call: Call[NoQuery, Rollback]) -> Reply:
     body = call.body
     with _judged():
         version, actions = call.backend.policy.rollback(
-            body.version, who=body.who, why=body.why, now=call.now
+            body.version, who=call.person(body.who), why=body.why, now=call.now
         )
     return Reply(VersionModel.of(version), actions=actions)
 

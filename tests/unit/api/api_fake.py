@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from lisp_sdn.actions import Action, Event, MappingChanged, PortInfo
+from lisp_sdn.actions import Action, Dropped, Event, MappingChanged, PortInfo
 from lisp_sdn.address import EidPrefix, Endpoint, SourceDestPrefix
 from lisp_sdn.api import Api, Request, Response
 from lisp_sdn.api.backend import PolicyBackend
@@ -34,6 +34,7 @@ from lisp_sdn.rules import (
 from lisp_sdn.views import (
     Counter,
     EventEntry,
+    Exchange,
     LocatorState,
     LocatorStatus,
     MapCacheEntry,
@@ -93,8 +94,10 @@ class FakeBackend:
         self.counts: list[Counter] = []
         self.problems: list[str] = []
         self.ruleset = Ruleset()
+        self.exchanged: list[Exchange] = []
         self.asked: list[tuple[EidPrefix, Requester]] = []
         self.steps = 0
+        self.noted: list[Dropped] = []
         self.journal = MemoryStore()
         self.told: list[EidPrefix] = []
         engine = PolicyEngine((), Sites.from_config(self.settings))
@@ -185,6 +188,13 @@ class FakeBackend:
     def wanted(self, xtr: str) -> Ruleset:
         return self.ruleset
 
+    def note(self, dropped: Dropped, now: float) -> list[Action]:
+        self.noted.append(dropped)
+        return [dropped]
+
+    def exchanges(self, xtr: str) -> Iterable[Exchange]:
+        return self.exchanged if xtr == "xtr-west" else []
+
     def refusals(self) -> Iterable[Refusal]:
         return self.refused
 
@@ -252,6 +262,15 @@ def filled() -> FakeBackend:
             ["registration.added", "map-cache.added", "map-cache.removed"], 1
         )
     ]
+    request = (
+        (eid("[42] 10.1.0.5/32"),),
+        eid("[42] 10.2.0.7/32"),
+        (ipaddress.ip_address("192.0.2.2"),),
+    )
+    backend.exchanged = [
+        Exchange(NOW - 3, 0xABC, *request, (east,)),
+        Exchange(NOW - 1, 0xDEF, *request, None),
+    ]
     backend.refused = [
         Refusal("map-server", "bad_digest", "198.51.100.7:4342", "site east", 3, NOW - 9, NOW - 1),
         Refusal("map-resolver", "truncated", "198.51.100.8:4342", "", 1, NOW - 5, NOW - 5),
@@ -297,7 +316,7 @@ class Client:
         )
         if body is not None:
             sent.setdefault("Content-Type", "application/json")
-        request = Request(method, f"/lisp/v1{path}", pairs, sent, data)
+        request = Request(method, f"/lisp/v1{path}", pairs, sent, data, "198.51.100.1")
         response, self.actions = self.api.handle(request, now)
         return response
 

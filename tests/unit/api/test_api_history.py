@@ -227,3 +227,16 @@ def test_lists_of_nothing_are_empty() -> None:
     call = Client(FakeBackend())
     for path in ("registrations", "refusals", "counters", "xtrs/xtr-east/flows", "mappings"):
         assert call.get(f"/{path}")["items"] == []
+
+
+def test_map_requests_are_told_with_their_answers(call: Client) -> None:
+    answered, waiting = call.get("/xtrs/xtr-west/map-requests")["items"]
+    assert answered["nonce"] == "0000000000000abc"
+    assert answered["eids"] == ["[42] 10.1.0.5/32"]
+    assert answered["source_eid"] == "[42] 10.2.0.7/32"
+    assert answered["itr_rlocs"] == ["192.0.2.2"]
+    assert [mapping["eid"] for mapping in answered["answers"]] == ["[42] 10.1.0.0/24"]
+    assert answered["answers"][0]["locators"][0]["rloc"] == "192.0.2.1"
+    assert waiting["answers"] is None
+    assert call.get("/xtrs/xtr-east/map-requests")["items"] == []
+    assert problem(call("GET", "/xtrs/nobody/map-requests"))["status"] == 404
