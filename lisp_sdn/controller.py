@@ -29,6 +29,7 @@ from lisp_sdn.actions import (
 from lisp_sdn.address import EidPrefix, Endpoint, IPAddress
 from lisp_sdn.config import Config, SiteSettings
 from lisp_sdn.errors import DecodeError
+from lisp_sdn.exchanges import Exchanges
 from lisp_sdn.inflow import Inflow
 from lisp_sdn.ledger import Ledger
 from lisp_sdn.management import Management
@@ -41,6 +42,7 @@ from lisp_sdn.rules import Ruleset
 from lisp_sdn.wire import (
     Ecm,
     EidRecord,
+    MapNotify,
     MapRegister,
     MapReply,
     MapRequest,
@@ -49,6 +51,7 @@ from lisp_sdn.wire import (
     decode,
 )
 from lisp_sdn.xtr.requests import Register, Resolve
+from lisp_sdn.xtr.underlay import ControlFrame, RlocChanged, Underlay
 from lisp_sdn.xtr.xtr import Xtr
 
 LISP_CONTROL_PORT = 4342
@@ -58,7 +61,7 @@ LOAD_IDLE = 1.0
 
 _UNSPECIFIED: dict[int, IPAddress] = {4: IPv4Address(0), 6: IPv6Address(0)}
 
-AnyAction = Action | Resolve | Register
+AnyAction = Action | Resolve | Register | ControlFrame | RlocChanged
 
 
 def xtr_id(xtr: Xtr) -> int:
@@ -81,11 +84,18 @@ class Controller:
         self.config = config
         self.store = store
         self.ledger = Ledger()
+        self.exchanges = Exchanges()
         self.started: float | None = None
         self.policy = PolicyEngine(config.policies, Sites.from_config(config))
         self.mapping = MapSystem(config, store=store, policy=self.policy, rng=rng)
         self.xtrs = {settings.name: Xtr(settings, config, rng) for settings in config.xtrs}
         self._by_datapath = {xtr.settings.datapath_id: xtr for xtr in self.xtrs.values()}
+        self._underlays = {
+            number: Underlay(xtr.settings, number)
+            for xtr in self.xtrs.values()
+            if (number := xtr.settings.underlay.datapath_id) is not None
+        }
+        self._underlay_of = {item.settings.name: item for item in self._underlays.values()}
         self._by_rloc = {
             entry.rloc: xtr for xtr in self.xtrs.values() for entry in xtr.settings.rlocs
         }
@@ -122,6 +132,9 @@ class Controller:
 
     def switch_connected(self, event: SwitchConnected, now: float) -> list[Action]:
         """A switch finished its handshake."""
+        underlay = self._underlays.get(event.datapath_id)
+        if underlay is not None:
+            return self._settle(underlay.switch_connected(event.ports, now), now)
         xtr = self._by_datapath.get(event.datapath_id)
         if xtr is None:
             return self._settle([_unknown_switch(event.datapath_id)], now)
@@ -129,22 +142,22 @@ class Controller:
 
     def switch_disconnected(self, datapath_id: int, now: float) -> list[Action]:
         """The OpenFlow connection ended; the switch goes on forwarding."""
-        xtr = self._by_datapath.get(datapath_id)
-        return self._settle(xtr.disconnected(now) if xtr else [], now)
+        switch = self._underlays.get(datapath_id) or self._by_datapath.get(datapath_id)
+        return self._settle(switch.disconnected(now) if switch else [], now)
 
     def installed(
         self, datapath_id: int, ports: tuple[PortInfo, ...], ruleset: Ruleset, now: float
     ) -> list[Action]:
         """The answer to `ReadRules`: what the switch holds of ours."""
-        xtr = self._by_datapath.get(datapath_id)
-        return self._settle(xtr.installed(ports, ruleset, now) if xtr else [], now)
+        switch = self._underlays.get(datapath_id) or self._by_datapath.get(datapath_id)
+        return self._settle(switch.installed(ports, ruleset, now) if switch else [], now)
 
     def packet_in(self, event: PacketIn, now: float) -> list[Action]:
         """A packet that a flow sent to the controller."""
-        xtr = self._by_datapath.get(event.datapath_id)
-        if xtr is None:
+        switch = self._by_datapath.get(event.datapath_id) or self._underlays.get(event.datapath_id)
+        if switch is None:
             return self._settle([_unknown_switch(event.datapath_id)], now)
-        return self._settle(xtr.packet_in(event, now), now)
+        return self._settle(switch.packet_in(event, now), now)
 
     def flow_removed(self, event: FlowRemoved, now: float) -> list[Action]:
         """A flow left the switch."""
@@ -153,8 +166,8 @@ class Controller:
 
     def port_changed(self, datapath_id: int, port: PortInfo, now: float) -> list[Action]:
         """A port came, went, or changed its link state."""
-        xtr = self._by_datapath.get(datapath_id)
-        return self._settle(xtr.port_changed(port, now) if xtr else [], now)
+        switch = self._underlays.get(datapath_id) or self._by_datapath.get(datapath_id)
+        return self._settle(switch.port_changed(port, now) if switch else [], now)
 
     def switch_checked(
         self, datapath_id: int, problems: tuple[str, ...], now: float
@@ -236,6 +249,11 @@ class Controller:
                 case MappingChanged():
                     for xtr in self.xtrs.values():
                         todo.extend(xtr.mapping_changed(action.eid, now))
+                case ControlFrame():
+                    todo.extendleft(reversed(self._control_frame(action, now)))
+                case RlocChanged():
+                    actions = self.policing.health(action.rloc, up=action.up, now=now)
+                    todo.extendleft(reversed(actions))
                 case SendControl() if action.destination.address in self._by_rloc:
                     todo.extendleft(reversed(self._deliver(action, now)))
                 case Dropped():
@@ -252,12 +270,14 @@ class Controller:
         """Bring a Map-Request of an xTR of ours to its Map-Resolver (RFC 9301 section 8.4)."""
         xtr = self.xtrs[action.xtr]
         resolvers = xtr.settings.map_resolvers
-        if resolvers:
-            return [self._encapsulate(xtr, action, resolvers)]
         request = action.request
+        if resolvers:
+            self.exchanges.note(action.xtr, request, None, now)
+            return [self._encapsulate(xtr, action, resolvers)]
         source = request.source_eid if isinstance(request.source_eid, EidPrefix) else None
         requester = self.requester(action.xtr, source)
         reply, actions = self.mapping.resolve(request, requester, now)
+        self.exchanges.note(action.xtr, request, reply, now)
         if reply is None:
             return [*actions]
         return [*actions, *xtr.receive(reply, None, now)]
@@ -320,32 +340,52 @@ class Controller:
         return [Dropped("controller", "unexpected_nonce", "no such Map-Request", str(source))]
 
     def _deliver(self, action: SendControl, now: float) -> list[AnyAction]:
-        """A control message for an RLOC of an xTR of ours: the controller plays that xTR."""
+        """A control message of a core beside us for an RLOC of an xTR of ours."""
         xtr = self._by_rloc[action.destination.address]
+        return self._as_xtr(xtr, action.data, action.destination.address, None, now)
+
+    def _control_frame(self, frame: ControlFrame, now: float) -> list[AnyAction]:
+        """A control message that another router sent to an RLOC of an xTR of ours."""
+        xtr = self.xtrs[frame.xtr]
+        return self._as_xtr(xtr, frame.data, frame.destination.address, frame.source, now)
+
+    def _as_xtr(
+        self, xtr: Xtr, data: bytes, rloc: IPAddress, source: Endpoint | None, now: float
+    ) -> list[AnyAction]:
+        """The controller plays the xTR. rloc: which of its RLOCs got the message."""
+        where, sender = f"xtr.{xtr.settings.name}", str(source or "")
         try:
-            message = decode(action.data)
+            message = decode(data)
             if isinstance(message, Ecm):
                 message = decode(message.payload)
         except DecodeError as error:
-            return [Dropped(f"xtr.{xtr.settings.name}", error.reason, str(error))]
+            return [Dropped(where, error.reason, str(error), sender)]
         if isinstance(message, MapReply):
-            return [*xtr.receive(message, None, now)]
+            return [*xtr.receive(message, source, now)]
         if isinstance(message, MapRequest):
             if message.smr:
-                return [*xtr.receive(message, None, now)]
-            return self._answer_as_etr(xtr, message, now)
-        # A Map-Notify of the embedded Map-Server: nothing to learn for a core beside it.
-        return []
+                return [*xtr.receive(message, source, now)]
+            return self._answer_as_etr(xtr, message, rloc, source, now)
+        if isinstance(message, MapNotify) and source is None:
+            # Of the embedded Map-Server, whose database is the xTR's too: nothing to learn.
+            return []
+        return [Dropped(where, "unexpected-type", f"{message.name} to an xTR", sender)]
 
-    def _answer_as_etr(self, xtr: Xtr, request: MapRequest, now: float) -> list[AnyAction]:
-        """A Map-Request that reached an ETR of ours: the site's own answer (section 5.5)."""
+    def _answer_as_etr(
+        self, xtr: Xtr, request: MapRequest, rloc: IPAddress, source: Endpoint | None, now: float
+    ) -> list[AnyAction]:
+        """A Map-Request that reached an ETR of ours: the site's own answer (section 5.5).
+
+        An RLOC-probe gets the same answer with the p-bit on the probed RLOC (section 7.1).
+        """
+        where = f"xtr.{xtr.settings.name}"
         rlocs = tuple(r for r in request.itr_rlocs if isinstance(r, IPAddress))
         if not rlocs or request.dont_reply:
-            return []
-        source = request.source_eid
+            reason = "dont-reply" if rlocs else "no-itr-rloc"
+            return [Dropped(where, reason, "Map-Request without an answer", str(source or ""))]
         requester = Requester(
             itr_rlocs=rlocs,
-            source_eid=source if isinstance(source, EidPrefix) else None,
+            source_eid=request.source_eid if isinstance(request.source_eid, EidPrefix) else None,
             xtr_id=request.xtr_id,
             site_id=request.site_id,
             pitr=request.pitr,
@@ -356,13 +396,28 @@ class Controller:
             eid = wanted.eid
             if isinstance(eid, EidPrefix) and xtr.serves(eid):
                 mapping = self.mapping.answer(eid, requester, now).mapping
-                locators = tuple(replace(x, local=x.rloc in own) for x in mapping.locators)
+                locators = tuple(
+                    replace(x, local=x.rloc in own, probed=request.probe and x.rloc == rloc)
+                    for x in mapping.locators
+                )
                 answer = replace(mapping, locators=locators, authoritative=True)
                 records.append(EidRecord.from_mapping(answer))
         if not records:
-            return [Dropped(f"xtr.{xtr.settings.name}", "eid-not-served", str(request.records[0]))]
-        reply = MapReply(request.nonce, tuple(records))
-        return [SendControl(reply.serialize(), Endpoint(rlocs[0], LISP_CONTROL_PORT))]
+            eids = ", ".join(str(wanted.eid) for wanted in request.records)
+            return [Dropped(where, "eid-not-served", eids, str(source or ""))]
+        data = MapReply(request.nonce, tuple(records), probe=request.probe).serialize()
+        family = next((r for r in rlocs if r.version == rloc.version), rlocs[0])
+        port = source.port if source is not None else LISP_CONTROL_PORT
+        return self._send_as(xtr, rloc, data, Endpoint(family, port), now)
+
+    def _send_as(
+        self, xtr: Xtr, rloc: IPAddress, data: bytes, destination: Endpoint, now: float
+    ) -> list[AnyAction]:
+        """Send by an xTR's own RLOC; without an underlay bridge, from the controller's socket."""
+        underlay = self._underlay_of.get(xtr.settings.name)
+        if underlay is None or not underlay.connected:
+            return [SendControl(data, destination)]
+        return [*underlay.send(data, rloc, destination, LISP_CONTROL_PORT, now)]
 
 
 def _is_due(timer: float | None, now: float) -> bool:

@@ -1,0 +1,92 @@
+"""Foreign routers talk to an RLOC of ours; the controller answers as that xTR."""
+
+from __future__ import annotations
+
+import random
+from ipaddress import ip_address
+
+import pytest
+
+from lisp_sdn.actions import (
+    Action,
+    Dropped,
+    PacketIn,
+    PacketOut,
+    PortInfo,
+    SwitchConnected,
+)
+from lisp_sdn.address import EidPrefix, Endpoint
+from lisp_sdn.config import load
+from lisp_sdn.controller import Controller
+from lisp_sdn.mapping.store import MemoryStore
+from lisp_sdn.rules import Port, Ruleset
+from lisp_sdn.wire import MapReply, MapRequest, RequestRecord, decode
+from lisp_sdn.xtr import replies
+from lisp_sdn.xtr.frames import parse_ethernet, parse_ip
+from lisp_sdn.xtr.underlay import udp
+
+CONFIG = """
+sites:
+  - name: a
+    authentication_keys: [{key: secret}]
+    eid_prefixes: [{prefix: 10.1.0.0/16, iid: 1}]
+xtrs:
+  - name: xa
+    site: a
+    datapath_id: 0xa
+    underlay: {datapath_id: 0x10a}
+    rlocs: [{rloc: 192.0.2.1, uplink: up1}, {rloc: 192.0.2.129, uplink: up2}]
+"""
+UNDERLAY = 0x10A
+PORTS = (
+    PortInfo(Port.LOCAL, "br-phy", "02:00:00:00:00:aa", True),
+    PortInfo(1, "up1", "02:00:00:00:00:01", True),
+    PortInfo(2, "up2", "02:00:00:00:00:02", True),
+)
+FOREIGN = Endpoint(ip_address("203.0.113.9"), 4342)
+
+
+@pytest.fixture
+def controller() -> Controller:
+    made = Controller(load(CONFIG), store=MemoryStore(), rng=random.Random(1))
+    made.start(1000.0)
+    made.switch_connected(SwitchConnected(UNDERLAY, PORTS), 1000.0)
+    made.installed(UNDERLAY, PORTS, Ruleset(), 1000.0)
+    return made
+
+
+def heard(controller: Controller, message: bytes, rloc: str = "192.0.2.1") -> list[Action]:
+    packet = udp(FOREIGN, Endpoint(ip_address(rloc), 4342), message)
+    frame = replies.ip_frame("02:00:00:00:00:aa", "02:00:00:00:00:bb", 4, packet)
+    return controller.packet_in(PacketIn(UNDERLAY, 0, 0, 1, frame), 1001.0)
+
+
+def probe(eid: str) -> bytes:
+    record = RequestRecord(EidPrefix.from_text(eid))
+    return MapRequest(77, None, (FOREIGN.address,), (record,), probe=True).serialize()
+
+
+def test_an_rloc_probe_is_answered_from_the_probed_rloc(controller: Controller) -> None:
+    (out,) = (a for a in heard(controller, probe("[1] 10.1.0.0/16")) if isinstance(a, PacketOut))
+    packet = parse_ip(parse_ethernet(out.frame).payload)
+    assert (str(packet.source), packet.destination) == ("192.0.2.1", FOREIGN.address)
+    reply = decode(packet.payload[8:])
+    assert isinstance(reply, MapReply)
+    assert (reply.nonce, reply.probe) == (77, True)
+    (record,) = reply.records
+    assert record.authoritative
+    probed = {str(item.rloc): item.probed for item in record.locators}
+    assert probed == {"192.0.2.1": True, "192.0.2.129": False}
+    assert all(item.local for item in record.locators)
+
+
+def test_an_eid_of_another_site_is_not_answered(controller: Controller) -> None:
+    (dropped,) = heard(controller, probe("[1] 10.9.0.0/16"))
+    assert isinstance(dropped, Dropped)
+    assert dropped.reason == "eid-not-served"
+
+
+def test_garbage_to_an_rloc_is_counted(controller: Controller) -> None:
+    (dropped,) = heard(controller, b"\x99garbage")
+    assert isinstance(dropped, Dropped)
+    assert dropped.where == "xtr.xa"
