@@ -6,8 +6,17 @@ datagram = message.serialize()
 """
 
 from lisp_sdn.wire import auth
-from lisp_sdn.wire.afi import NO_ADDRESS, DistinguishedName, MacAddress, NoAddress, WireAddress
+from lisp_sdn.wire.afi import (
+    NO_ADDRESS,
+    DistinguishedName,
+    MacAddress,
+    NoAddress,
+    WireAddress,
+    parse_address,
+    serialize_address,
+)
 from lisp_sdn.wire.codec import decode
+from lisp_sdn.wire.cursor import Reader
 from lisp_sdn.wire.eid import Eid, OtherEid
 from lisp_sdn.wire.lcaf import (
     AfiList,
@@ -53,6 +62,8 @@ from lisp_sdn.wire.security import (
     MapReplySecurity,
     ProtectedEids,
 )
+from lisp_sdn.wire.text import address_from_text, address_to_text, eid_from_text, eid_to_text
+from lisp_sdn.wire.understood import ip_of, understood
 
 __all__ = [
     "NO_ADDRESS",
@@ -94,6 +105,7 @@ __all__ = [
     "OpaqueLcaf",
     "OtherEid",
     "ProtectedEids",
+    "Reader",
     "ReferralAct",
     "ReferralRecord",
     "ReferralSignature",
@@ -106,6 +118,14 @@ __all__ = [
     "UnknownMessage",
     "VendorSpecific",
     "WireAddress",
+    "address_from_text",
+    "address_to_text",
     "auth",
     "decode",
+    "eid_from_text",
+    "eid_to_text",
+    "ip_of",
+    "parse_address",
+    "serialize_address",
+    "understood",
 ]

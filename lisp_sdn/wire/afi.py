@@ -39,6 +39,15 @@ class WireAddress(Address):
     afi: ClassVar[int]
     understood: ClassVar[bool] = True
 
+    @classmethod
+    def parse(cls, reader: Reader) -> Self:
+        """Read an address of this class, AFI first. Raises DecodeError."""
+        start = reader.pos
+        address = parse_address(reader)
+        if not isinstance(address, cls):
+            raise BadValue("afi", start, f"{address}, expected {cls.__name__}")
+        return address
+
     @abstractmethod
     def serialize(self) -> bytes:
         """The AFI and what follows it."""
@@ -113,7 +122,7 @@ class DistinguishedName(WireAddress):
             raise FieldError("name", self.name[:40], "ASCII without NUL, up to 1024 characters")
 
     @classmethod
-    def parse(cls, reader: Reader, *, bounded: bool) -> Self:
+    def parse_name(cls, reader: Reader, *, bounded: bool) -> Self:
         """Read up to the NUL, or up to the end of an enclosing LCAF when `bounded`."""
         start = reader.pos
         stop = reader.data.find(0, start, min(reader.end, start + cls.MAX_LENGTH + 1))
@@ -304,7 +313,7 @@ def parse_address(reader: Reader, depth: int = 0) -> AnyAddress:
     if afi == AFI_MAC:
         return MacAddress(reader.take(6, "address"))
     if afi == AFI_NAME:
-        return DistinguishedName.parse(reader, bounded=depth > 0)
+        return DistinguishedName.parse_name(reader, bounded=depth > 0)
     raise Unsupported("afi", start, f"AFI {afi}")
 
 

@@ -72,7 +72,7 @@ def eid_from_text(text: str) -> Eid:
     try:
         return EidPrefix.from_text(plain)
     except FieldError:
-        if not re.search(r"[a-z{]", plain.partition("]")[2] or plain):
+        if not _is_form(plain):
             raise
     body, slash, mask = plain.rpartition("/")
     if slash and mask.isdecimal() and len(mask) <= 3:
@@ -83,6 +83,15 @@ def eid_from_text(text: str) -> Eid:
     if isinstance(address, WireAddress):
         return OtherEid(address, mask_len)
     raise FieldError("eid", text, "an EID: PREFIX/LENGTH, srcdst:A|B or an address")
+
+
+def _is_form(text: str) -> bool:
+    """Whether a text is that of an address, not a mistaken EID-prefix."""
+    match = _INSTANCE.match(text)
+    if match:
+        return bool(match[2]) or _is_form(match[3])
+    name = re.split("[:/]", text, maxsplit=1)[0]
+    return text.startswith("{") or name in _FORMS or name in ("none", "null")
 
 
 def eid_to_text(eid: Eid) -> str:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lisp_sdn.address import EidPrefix, SourceDestPrefix
 from lisp_sdn.errors import FieldError
-from lisp_sdn.wire import OtherEid, SecurityKey
+from lisp_sdn.wire import DistinguishedName, MacAddress, OtherEid, SecurityKey
 from lisp_sdn.wire.text import (
     address_from_text,
     address_to_text,
@@ -80,3 +80,33 @@ def test_other_texts_raise_field_error_only(text):
 def test_deep_texts_are_refused(text):
     with pytest.raises(FieldError):
         address_from_text(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "eid"),
+    [
+        ("ipv4:10.0.0.0/24", EidPrefix.from_text("10.0.0.0/24")),
+        ("[223] 10.0.0.0/24", EidPrefix.from_text("10.0.0.0/24", default_iid=223)),
+        ("[223] ipv6:2001:db8::/32", EidPrefix.from_text("[223] 2001:db8::/32")),
+        ("srcdst:10.0.0.0/8|[0] ::/0", SourceDestPrefix.from_text("srcdst:10.0.0.0/8|::/0")),
+        ("mac:02-00-00-00-00-01", OtherEid(MacAddress(b"\2\0\0\0\0\1"), 48)),
+        ("mac:02:00:00:00:00:01/24", OtherEid(MacAddress(b"\2\0\0\0\0\1"), 24)),
+        ("dn:router-1", OtherEid(DistinguishedName("router-1"), 0)),
+    ],
+)
+def test_texts_that_people_write(text, eid):
+    assert eid_from_text(text) == eid
+
+
+@pytest.mark.parametrize("text", ["2001:db8::1/32", "10.0.0.1/24", "[5] 10.0.0.1/24"])
+def test_host_bits_are_named_not_dropped(text):
+    with pytest.raises(FieldError, match="host bits"):
+        eid_from_text(text)
+
+
+def test_elp():
+    path = address_from_text("elp:{192.0.2.1(ps)->ipv6:2001:db8::1}")
+    assert str(path) == "elp:{192.0.2.1(ps)->2001:db8::1}"
+    assert path.hops[0].strict
+    assert path.hops[0].probe
+    assert not path.hops[0].lookup
