@@ -39,13 +39,23 @@ class RlocSet:
     """An RLOC-set as it goes into Map-Replies: sorted, L- and p-bits cleared. Shared, immutable.
 
     records: the RLOC-records as octets, made by the first reply that needs them; None before.
+    as_registered: as the last Map-Register had it, so that a refresh is recognised at once.
     """
 
-    __slots__ = ("__weakref__", "locators", "records")
+    __slots__ = ("__weakref__", "_texts", "as_registered", "locators", "records")
 
     def __init__(self, locators: tuple[Locator, ...]) -> None:
         self.locators = locators
         self.records: bytes | None = None
+        self.as_registered: tuple[Locator, ...] | None = None
+        self._texts: tuple[str, ...] | None = None
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The RLOCs as text."""
+        if self._texts is None:
+            self._texts = tuple(str(locator.rloc) for locator in self.locators)
+        return self._texts
 
 
 class Registrar:
@@ -90,6 +100,17 @@ class Registrar:
         if self.xtr_id is not None:
             return (self.site_id or 0, self.xtr_id)
         return str(self.source.address) if self.source else ""
+
+    def moves_to(self, source: Endpoint, key_id: int, algorithm: int) -> bool:
+        """Note where a Map-Register came from; whether address or key differ from before."""
+        same = (
+            self.source is not None
+            and self.source.address == source.address
+            and self.key_id == key_id
+            and self.algorithm == algorithm
+        )
+        self.source, self.key_id, self.algorithm = source, key_id, algorithm
+        return not same
 
 
 STATIC = Registrar(None, None)
@@ -247,10 +268,10 @@ class Database:
 
     def find(self, key: Key, registrar: Registrar) -> Registration | None:
         """The registration of this ETR under exactly this key."""
-        head = self.head(key)
-        if head is None:
-            return None
-        return next((entry for entry in head if entry.registrar is registrar), None)
+        entry = self.head(key)
+        while entry is not None and entry.registrar is not registrar:
+            entry = entry.next
+        return entry
 
     def add(self, key: Key, entry: Registration) -> Place:
         """Add a registration; its registrar must not have one under this key yet."""
@@ -378,7 +399,7 @@ def signature(database: Database, key: Key) -> tuple[object, ...] | None:
         return None
     entry = effective(head, database)
     proxy = proxy_wanted(head)
-    etrs = () if proxy else tuple(e.registrar.identity for e in head)
+    etrs = () if proxy else tuple(e.registrar for e in head)
     return entry.rloc_set, entry.ttl_minutes, entry.action, entry.map_version, proxy, etrs
 
 

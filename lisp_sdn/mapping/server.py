@@ -12,31 +12,24 @@ A Map-Register passes through four steps, and each refusal says which and why:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import Enum
 from hashlib import blake2b
 from typing import NamedTuple
 
 from lisp_sdn.actions import Action, Event, SendControl
-from lisp_sdn.address import Endpoint, SourceDestPrefix
+from lisp_sdn.address import Endpoint
 from lisp_sdn.config import Algorithm
 from lisp_sdn.errors import AuthError
 from lisp_sdn.mapping import codec
 from lisp_sdn.mapping.database import (
-    MERGE,
-    PROXY_REPLY,
-    USE_TTL,
-    WANT_NOTIFY,
     Database,
     Key,
     Registrar,
     Registration,
-    RlocSet,
-    code_of_key,
     destination_of,
     signature,
 )
 from lisp_sdn.mapping.expiry import ExpiryWheel
+from lisp_sdn.mapping.plan import Batch, Kind, Plan, Planner, flags_of
 from lisp_sdn.mapping.report import Report
 from lisp_sdn.mapping.sites import ConfiguredPrefix, Refused, Site, Sites
 from lisp_sdn.mapping.store import Change, Store, StoreFull, Table
@@ -48,28 +41,6 @@ MAX_CANDIDATES = 4
 
 EXPIRIES_PER_TIMER = 2000
 """Registrations looked at in one turn of the expiry timer, so that it never holds up requests."""
-
-
-class Kind(Enum):
-    """What a record of a Map-Register does."""
-
-    ADDED = "added"
-    CHANGED = "changed"
-    REFRESHED = "refreshed"
-    REMOVED = "removed"
-    ABSENT = "absent"
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """One accepted record: what it does to the database."""
-
-    kind: Kind
-    key: Key
-    record: EidRecord
-    owner: ConfiguredPrefix
-    rloc_set: RlocSet
-    entry: Registration | None
 
 
 class Proof(NamedTuple):
@@ -100,6 +71,7 @@ class MapServer:
         self._database = database
         self._store = store
         self._report = report
+        self._planner = Planner(sites, database)
         self._wheel = ExpiryWheel()
 
     # --- Map-Register ---
@@ -207,115 +179,41 @@ class MapServer:
     ) -> Outcome:
         site = registrar.site
         assert site is not None
+        batch = self._planner.plan(message, registrar, now)
         actions: list[Action] = []
-        plans: dict[Key, Plan] = {}
-        for record in message.records:
-            plan = self._plan(record, message, registrar, plans)
-            if isinstance(plan, Refused):
-                actions += self._refusal(record.eid, site, plan, source, now)
-            else:
-                plans[plan.key] = plan
-        moved = (
-            registrar.source is None
-            or registrar.source.address != source.address
-            or registrar.key_id != message.key_id
-            or registrar.algorithm != message.algorithm
-        )
+        for eid, refused in batch.refused:
+            actions += self._refusal(eid, site, refused, source, now)
         before = registrar.source, registrar.key_id, registrar.algorithm
-        registrar.source = source
-        registrar.key_id, registrar.algorithm = message.key_id, message.algorithm
-        flags = _flags(message)
+        moved = registrar.moves_to(source, message.key_id, message.algorithm)
         try:
-            seq = self._store.append(
-                list(self._changes(message, registrar, plans, flags, now, moved=moved))
-            )
+            seq = self._store.append(list(self._changes(message, registrar, batch, moved=moved)))
         except StoreFull as error:
             registrar.source, registrar.key_id, registrar.algorithm = before
             return self._refuse(message, site, Refused(error.reason, str(error)), source, now)
         site.nonces.accept(message.key_id, registrar.identity, message.nonce)
         registrar.last = digest
         site.last_registration = now
-        changed = []
-        for plan in plans.values():
-            was = signature(self._database, plan.key)
-            actions += self._apply(plan, registrar, flags, now)
-            changed += self._difference(plan.key, was)
-        notify = self._notify(message, registrar, tuple(p.record for p in plans.values()))
+        flags = flags_of(message)
+        changed: list[tuple[Key, bool]] = []
+        for plan in batch.plans.values():
+            if plan.kind is Kind.REFRESHED:
+                assert plan.entry is not None
+                plan.entry.refreshed, plan.entry.flags = now, flags
+            elif plan.kind is not Kind.ABSENT:
+                was = signature(self._database, plan.key)
+                actions.append(self._apply(plan, registrar))
+                changed += self._difference(plan.key, was)
+        notify = self._notify(
+            message, registrar, tuple(plan.record for plan in batch.plans.values())
+        )
         return Outcome(actions, changed, notify, seq)
 
-    # --- step 3: records ---
-
-    def _plan(
-        self,
-        record: EidRecord,
-        message: MapRegister,
-        registrar: Registrar,
-        plans: dict[Key, Plan],
-    ) -> Plan | Refused:
-        key = record.eid
-        site = registrar.site
-        assert site is not None
-        if isinstance(key, OtherEid):
-            return Refused("unsupported-eid", "only IPv4 and IPv6 EID-prefixes are registered")
-        if isinstance(key, SourceDestPrefix) and key.source.version != key.destination.version:
-            return Refused("unsupported-eid", "source and destination are of two families")
-        owner = self._sites.admission(site, destination_of(key))
-        if isinstance(owner, Refused):
-            return owner
-        entry = self._database.find(key, registrar)
-        if record.ttl_minutes == 0:
-            kind = Kind.ABSENT if entry is None else Kind.REMOVED
-            return Plan(kind, key, record, owner, self._database.intern(()), entry)
-        refused = site.rloc_problem(record.locators)
-        if refused is None and entry is None:
-            refused = self._quota(site, key, owner, plans)
-        if refused is None and entry is not None:
-            refused = _version_problem(entry.map_version, record.map_version)
-        if refused is not None:
-            return refused
-        rloc_set = self._database.intern(record.locators)
-        kind = Kind.ADDED
-        if entry is not None:
-            same = (
-                entry.rloc_set is rloc_set
-                and entry.ttl_minutes == record.ttl_minutes
-                and entry.map_version == record.map_version
-                and (entry.flags ^ _flags(message)) & ~WANT_NOTIFY == 0
-            )
-            kind = Kind.REFRESHED if same else Kind.CHANGED
-        return Plan(kind, key, record, owner, rloc_set, entry)
-
-    def _quota(
-        self, site: Site, key: Key, owner: ConfiguredPrefix, plans: dict[Key, Plan]
-    ) -> Refused | None:
-        if key in plans:
-            return None
-        adding = [plan for plan in plans.values() if plan.kind is Kind.ADDED]
-        if site.registrations + len(adding) >= site.settings.max_registrations:
-            most = site.settings.max_registrations
-            return Refused("too-many-registrations", f"max_registrations is {most}")
-        if destination_of(key) == owner.eid or self._database.head(key) is not None:
-            return None
-        more = sum(plan.owner is owner and destination_of(plan.key) != owner.eid for plan in adding)
-        if owner.more_specifics + more >= owner.settings.max_more_specifics:
-            most = owner.settings.max_more_specifics
-            return Refused(
-                "too-many-more-specifics", f"max_more_specifics of {owner.eid} is {most}"
-            )
-        return None
-
-    # --- step 4: store, database, acknowledgement ---
+    # --- store, database, acknowledgement ---
 
     def _changes(
-        self,
-        message: MapRegister,
-        registrar: Registrar,
-        plans: dict[Key, Plan],
-        flags: int,
-        now: float,
-        *,
-        moved: bool,
+        self, message: MapRegister, registrar: Registrar, batch: Batch, *, moved: bool
     ) -> Iterator[Change]:
+        """What the store has to keep. moved: the ETR has another address or key than before."""
         site = registrar.site
         assert site is not None
         identity = registrar.identity
@@ -324,48 +222,46 @@ class MapServer:
             codec.nonce_key(site.name, message.key_id, identity),
             codec.nonce_value(message.nonce),
         )
-        for plan in plans.values():
-            name = codec.registration_key(site.name, plan.key, identity)
+        for plan in batch.plans.values():
+            entry = plan.entry if moved and plan.made is None else plan.made
             if plan.kind is Kind.REMOVED:
-                yield Change(Table.REGISTRATIONS, name, None)
-            elif plan.kind in (Kind.ADDED, Kind.CHANGED) or (moved and plan.kind is Kind.REFRESHED):
-                entry = _registration(plan, registrar, flags, now)
-                if plan.entry is not None:
-                    entry.registered = plan.entry.registered
-                yield Change(Table.REGISTRATIONS, name, codec.registration_value(entry, registrar))
+                value = None
+            elif entry is not None:
+                value = codec.registration_value(entry, registrar)
+            else:
+                continue
+            name = codec.registration_key(site.name, plan.key, identity)
+            yield Change(Table.REGISTRATIONS, name, value)
 
-    def _apply(self, plan: Plan, registrar: Registrar, flags: int, now: float) -> Iterator[Action]:
-        if plan.kind is Kind.REMOVED:
+    def _apply(self, plan: Plan, registrar: Registrar) -> Event:
+        made, entry = plan.made, plan.entry
+        if plan.kind is Kind.ADDED:
+            assert made is not None
+            assert plan.owner is not None
+            self.insert(plan.key, made, plan.owner)
+        elif plan.kind is Kind.CHANGED:
+            assert made is not None
+            assert entry is not None
+            self._update(plan.key, entry, made)
+        else:
             self.remove(plan.key, registrar)
-        elif plan.kind is Kind.ADDED:
-            self.insert(plan.key, _registration(plan, registrar, flags, now), plan.owner)
-        elif plan.entry is not None:
-            self._update(plan, plan.entry, flags, now)
-        if plan.kind in (Kind.ADDED, Kind.CHANGED, Kind.REMOVED):
-            site = registrar.site
-            yield Event(
-                f"registration.{plan.kind.value}",
-                str(plan.key),
-                {
-                    "site": site.name if site else "",
-                    "etr": str(registrar.source),
-                    "rlocs": [str(locator.rloc) for locator in plan.record.locators],
-                },
-            )
+        data: dict[str, object] = {
+            "site": registrar.site.name if registrar.site else "",
+            "etr": str(registrar.source),
+        }
+        if made is not None:
+            data["rlocs"] = made.rloc_set.texts
+        return Event(f"registration.{plan.kind.value}", str(plan.key), data)
 
-    def _update(self, plan: Plan, entry: Registration, flags: int, now: float) -> None:
-        entry.refreshed = now
-        if plan.kind is not Kind.CHANGED:
-            entry.flags = flags
-            return
+    def _update(self, key: Key, entry: Registration, made: Registration) -> None:
         timeout = entry.timeout
-        entry.flags = flags
-        entry.rloc_set = plan.rloc_set
-        entry.ttl_minutes = plan.record.ttl_minutes
-        entry.map_version = plan.record.map_version
-        entry.changed = now
+        entry.refreshed = entry.changed = made.changed
+        entry.flags = made.flags
+        entry.rloc_set = made.rloc_set
+        entry.ttl_minutes = made.ttl_minutes
+        entry.map_version = made.map_version
         if entry.timeout != timeout:
-            place = self._database.place(plan.key)
+            place = self._database.place(key)
             assert place is not None
             self._wheel.schedule(place, entry)
 
@@ -474,44 +370,11 @@ class MapServer:
         return Outcome(actions, changed)
 
 
-def _registration(plan: Plan, registrar: Registrar, flags: int, now: float) -> Registration:
-    record = plan.record
-    return Registration(
-        code_of_key(plan.key),
-        registrar,
-        plan.rloc_set,
-        record.ttl_minutes,
-        flags,
-        now,
-        record.map_version,
-    )
-
-
-def _flags(message: MapRegister) -> int:
-    return (
-        PROXY_REPLY * message.proxy_reply
-        | MERGE * message.merge
-        | USE_TTL * message.use_ttl
-        | WANT_NOTIFY * message.want_notify
-    )
-
-
 def _is_listed(source: Endpoint, message: MapRegister) -> bool:
     """Whether the sender's address is one that it registers; the loopback is our own xTRs."""
     return source.address.is_loopback or any(
         locator.rloc == source.address for record in message.records for locator in record.locators
     )
-
-
-def _version_problem(stored: int, offered: int) -> Refused | None:
-    """RFC 9302 section 5: an old map-version is dropped and logged; 0 means none."""
-    if not stored or not offered or stored == offered:
-        return None
-    # RFC 9302 section 6, serial order in 12 bits; at distance 2048 the larger is newer (Q-14).
-    distance = (offered - stored) & 0xFFF
-    if distance < 2048 or (distance == 2048 and offered > stored):
-        return None
-    return Refused("old-map-version", f"map-version {offered} is older than {stored}")
 
 
 def _algorithm(number: int) -> str:
