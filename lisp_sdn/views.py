@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from lisp_sdn.actions import PortInfo
-from lisp_sdn.address import EidPrefix, Endpoint, SourceDestPrefix
+from lisp_sdn.address import EidPrefix, Endpoint, IPAddress, SourceDestPrefix
 from lisp_sdn.model import Act, Locator, Mapping
 
 
@@ -153,6 +153,22 @@ class MapCacheEntry:
     rule: str | None = None
     packets: int | None = None
     octets: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A Map-Request of an xTR of ours and its Map-Reply (RFC 9301 sections 5.2 and 5.4).
+
+    time: when it was sent. eids: asked for. answers: the mappings of the Map-Reply; None while
+    there is none.
+    """
+
+    time: float
+    nonce: int
+    eids: tuple[EidPrefix | SourceDestPrefix, ...]
+    source_eid: EidPrefix | None
+    itr_rlocs: tuple[IPAddress, ...]
+    answers: tuple[Mapping, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
