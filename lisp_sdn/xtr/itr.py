@@ -222,6 +222,7 @@ class Itr:
             resolution.source,
             self._topology().rlocs,
             (RequestRecord(resolution.eid),),
+            smr_invoked=resolution.smr_invoked,
         )
         self._out.act(Resolve(self._name, request, resolution.attempts - 1))
 
@@ -255,10 +256,16 @@ class Itr:
         self.give_up(_hold_key(resolution), "no-map-reply")
 
     def ask_again(
-        self, eid: EidPrefix, source: EidPrefix | None, entry: CacheKey | None, now: float
+        self,
+        eid: EidPrefix,
+        source: EidPrefix | None,
+        entry: CacheKey | None,
+        now: float,
+        *,
+        smr_invoked: bool = False,
     ) -> None:
         """Send a Map-Request for something that is, or may be, cached. entry: its key."""
-        resolution = Resolution(Purpose.REFRESH, eid, source, entry)
+        resolution = Resolution(Purpose.REFRESH, eid, source, entry, smr_invoked=smr_invoked)
         known = self.resolutions.get(resolution.name)
         if known is not None:
             self.resolutions.end(known)

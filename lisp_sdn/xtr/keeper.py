@@ -37,7 +37,13 @@ class Asker(Protocol):
     """What the keeper needs of the ITR."""
 
     def ask_again(
-        self, eid: EidPrefix, source: EidPrefix | None, entry: CacheKey | None, now: float
+        self,
+        eid: EidPrefix,
+        source: EidPrefix | None,
+        entry: CacheKey | None,
+        now: float,
+        *,
+        smr_invoked: bool = False,
     ) -> None:
         """Send a Map-Request for something that is, or may be, cached."""
 
@@ -71,7 +77,7 @@ class CacheKeeper:
         self._neighbours = neighbours
         self._embedded = embedded
         self._waiting: dict[CacheKey, dict[HoldKey, None]] = {}
-        self._revalidate: OrderedDict[CacheKey, None] = OrderedDict()
+        self._revalidate: OrderedDict[CacheKey, bool] = OrderedDict()
         self.asker: Asker
 
     def wait(self, entry: Entry, key: HoldKey) -> None:
@@ -175,12 +181,12 @@ class CacheKeeper:
         if entry is not None and entry.installed:
             self.refresh(entry, now)
 
-    def refresh(self, entry: Entry, now: float) -> None:
-        """Ask again for an entry."""
+    def refresh(self, entry: Entry, now: float, *, smr_invoked: bool = False) -> None:
+        """Ask again for an entry. smr_invoked: because of a Solicit-Map-Request."""
         # RFC 9301 5.2 leaves the Source EID out of a refresh; where the answer may depend on it,
         # and with a Map-Resolver of ours, the same question is asked again.
         source = entry.asked if self._embedded or entry.source is not None else None
-        self.asker.ask_again(entry.destination, source, entry.key, now)
+        self.asker.ask_again(entry.destination, source, entry.key, now, smr_invoked=smr_invoked)
 
     def remove(self, key: CacheKey, why: str) -> None:
         """Take an entry and its flows out."""
@@ -213,7 +219,7 @@ class CacheKeeper:
                 # Nothing flows through it; the next packet asks and is held meanwhile.
                 self.remove(entry.key, "mapping-changed")
             else:
-                self._revalidate[entry.key] = None
+                self._revalidate[entry.key] = False
         if any(not entry.mapping.negative for entry in covering):
             self.asker.ask_again(eid, covering[0].asked, None, now)
         self.revalidate_some(now)
@@ -225,16 +231,16 @@ class CacheKeeper:
                 self._out.drop("smr-rate", str(entry.key))
                 continue
             entry.solicited = now
-            self._revalidate[entry.key] = None
+            self._revalidate[entry.key] = True
         self.revalidate_some(now)
 
     def revalidate_some(self, now: float) -> None:
         """Ask for the next batch of entries whose mapping may have changed."""
         for _ in range(min(_BATCH, len(self._revalidate))):
-            key, _ = self._revalidate.popitem(last=False)
+            key, smr_invoked = self._revalidate.popitem(last=False)
             entry = self.cache.get(key)
             if entry is not None:
-                self.refresh(entry, now)
+                self.refresh(entry, now, smr_invoked=smr_invoked)
         if self._revalidate:
             self._timers.schedule(("revalidate", 0), now + _BATCH_INTERVAL)
 
@@ -246,7 +252,7 @@ class CacheKeeper:
                 continue
             self._insert(entry)
             self._timers.schedule(("expire", entry.key), entry.expires)
-            self._revalidate[entry.key] = None
+            self._revalidate[entry.key] = False
             count += 1
         return count
 

@@ -95,7 +95,7 @@ class Resolution:
     eid: what is asked for. source: the source EID to ask with. entry: the cache entry that is
     refreshed. attempts: requests sent. paused: given up for PAUSE seconds. announced: the switch
     is told to send few of its packets. nonces: of all requests sent; any may be answered.
-    began: seconds since the epoch.
+    began: seconds since the epoch. smr_invoked: a Solicit-Map-Request caused it (s-bit).
     """
 
     purpose: Purpose
@@ -104,6 +104,7 @@ class Resolution:
     entry: CacheKey | None = None
     nonces: list[int] = field(default_factory=list)
     began: float = 0.0
+    smr_invoked: bool = False
     attempts: int = 0
     paused: bool = False
     announced: bool = False

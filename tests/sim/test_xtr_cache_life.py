@@ -222,6 +222,9 @@ def test_a_solicited_map_request_asks_again_once_in_three_seconds(net: Network) 
         net.do(net["xa"], net["xa"].xtr.receive(smr, None, net.now))
         net.advance(0.1)
     assert len(net.mapping.requests) == asked + 1
+    request = net.mapping.requests[-1]
+    assert (request.smr, request.smr_invoked) == (False, True)
+    assert not any(earlier.smr_invoked for earlier in net.mapping.requests[:-1])
     assert net.reasons() == {"smr-rate"}
     net.do(net["xb"], net["xb"].xtr.receive(smr, None, net.now))
     assert "smr-not-cached" in net.reasons()

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from lisp_sdn.address import EidPrefix, SourceDestPrefix
 from lisp_sdn.config import Limits
 from lisp_sdn.model import Act, Locator, Mapping
+from lisp_sdn.rules import match
 from lisp_sdn.xtr import compiler, rlocsets
 from lisp_sdn.xtr.cache import CacheKey, Entry, MapCache
 from lisp_sdn.xtr.compiler import Compiled
@@ -128,6 +129,21 @@ def test_the_switch_finds_the_same_entry_as_the_cache(
             compiler.cache_priority(found.destination, found.source),
             compiler.cache_match(found.destination, found.source),
         )
+
+
+@few
+@given(keys(), st.booleans())
+def test_a_cache_match_is_in_the_one_form_of_a_match(key: CacheKey, everything: bool) -> None:
+    destination = key.destination if isinstance(key, SourceDestPrefix) else key
+    source = key.source if isinstance(key, SourceDestPrefix) else None
+    if everything:
+        destination = EidPrefix(destination.iid, IPv4Network("0.0.0.0/0"))
+    assert compiler.cache_match(destination, source) == match(
+        eth_type=0x800,
+        metadata=(destination.iid, 0x1FFFFFF),
+        ipv4_dst=destination.network,
+        ipv4_src=None if source is None else source.network,
+    )
 
 
 @few
