@@ -54,6 +54,11 @@ curl -s -X PUT -H 'Content-Type: application/json' -H 'If-None-Match: *' \\
 - **JSON lines**: `GET {BASE}/mappings` with `Accept: application/x-ndjson` gives one mapping a
   line, page by page; `POST` with that `Content-Type` sets them, all or none: at most {MAX_LINES}
   lines and {BULK_LIMIT >> 20} MiB in one request.
+- **Access**: without `rest.tokens` in the configuration everybody who reaches the interface may do
+  everything, so it listens on the loopback only. With tokens every request carries one:
+  `Authorization: Bearer TOKEN`. Role `read-only` looks, `operator` changes everything, `site`
+  looks at everything and changes the policy and the static mappings of its own site. Refused
+  access shows in `{BASE}/refusals`; the history of the policies names the token.
 - **Errors** are problem documents (RFC 9457), `application/problem+json`: `type`, `title`,
   `status`, `detail`, and in `errors` every single mistake with its `pointer` into the body, its
   query `parameter` or its `line`.

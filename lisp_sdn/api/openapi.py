@@ -80,7 +80,12 @@ def document(routes: Iterable[Route], version: str) -> Schema:
         "servers": [{"url": "/"}],
         "tags": [{"name": tag} for tag in dict.fromkeys(route.tag for route in routes)],
         "paths": paths,
-        "components": {"schemas": schemas},
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        # Without tokens in the configuration none is needed.
+        "security": [{"token": []}, {}],
     }
 
 

@@ -291,6 +291,34 @@ def counters(session: Session) -> None:
     table(("Counter", "Labels", "Value"), rows, "nothing was counted")
 
 
+@show.command("map-requests")
+@click.argument("xtr_name", metavar="XTR")
+@command
+def map_requests(session: Session, xtr_name: str) -> None:
+    """Show the newest Map-Requests of an xTR and what they were answered."""
+    items = session.client.get(f"/xtrs/{segment(xtr_name)}/map-requests")["items"]
+    if session.as_json:
+        print_json_list(items)
+        return
+    rows = (
+        (
+            uptime(entry["time"], session.now),
+            words(entry["eids"]),
+            entry["source_eid"],
+            words(entry["itr_rlocs"]),
+            _answers(entry["answers"]),
+        )
+        for entry in items
+    )
+    table(("Ago", "EID", "Source EID", "ITR-RLOC", "Map-Reply"), rows, "no Map-Request yet")
+
+
+def _answers(answers: list[Entry] | None) -> str:
+    if answers is None:
+        return "none yet"
+    return "\n".join(f"{answer['eid']} {locators(answer)}" for answer in answers)
+
+
 @show.command()
 @click.argument("xtr_name", metavar="XTR")
 @click.option("--table", "table_id", type=click.IntRange(0, 254), help="Only this table.")

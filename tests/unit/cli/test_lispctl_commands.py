@@ -159,6 +159,18 @@ def test_show_flows(ctl: Controller) -> None:
     ]
 
 
+def test_show_map_requests(ctl: Controller) -> None:
+    lines = cells(ctl("show", "map-requests", "xtr-west").stdout)
+    assert lines[1][1:] == [
+        "[42] 10.1.0.5/32",
+        "[42] 10.2.0.7/32",
+        "192.0.2.2",
+        "[42] 10.1.0.0/24 192.0.2.1 1/100",
+    ]
+    assert lines[2][-1] == "none yet"
+    assert len(json.loads(ctl("show", "map-requests", "xtr-west", "--json").stdout)) == 2
+
+
 @pytest.mark.parametrize(
     "what",
     ["site", "xtr", "registrations", "mappings", "refusals", "events", "counters", "map-cache"],
