@@ -336,6 +336,7 @@ class Controller:
         assert isinstance(reply, MapReply)
         for xtr in self.xtrs.values():
             if xtr.expects(reply.nonce):
+                self.exchanges.answered(reply)
                 return [*xtr.receive(reply, source, now)]
         return [Dropped("controller", "unexpected_nonce", "no such Map-Request", str(source))]
 
@@ -361,6 +362,7 @@ class Controller:
         except DecodeError as error:
             return [Dropped(where, error.reason, str(error), sender)]
         if isinstance(message, MapReply):
+            self.exchanges.answered(message)
             return [*xtr.receive(message, source, now)]
         if isinstance(message, MapRequest):
             if message.smr:
