@@ -16,7 +16,7 @@ from lisp_sdn.address import EidPrefix, SourceDestPrefix
 from lisp_sdn.model import Answer, Mapping, Requester
 from lisp_sdn.policy.conditions import Conditions, Latched, latch
 from lisp_sdn.policy.index import SiteIndex, bits
-from lisp_sdn.policy.rlocset import Outcome, act
+from lisp_sdn.policy.rlocset import Outcome, Shapes, act
 from lisp_sdn.policy.sites import Sites, lpm
 from lisp_sdn.policy_settings import SitePolicy
 
@@ -61,12 +61,13 @@ class _Site:
     """The policy of a site with what the conditions and the lookups make of it.
 
     holding: the rules whose health and load conditions hold. places: packed ITR-RLOC -> the rules
-    whose conditions on it hold.
+    whose conditions on it hold. shapes: RLOC-sets after a rule.
     """
 
     index: SiteIndex
     holding: int
     places: dict[bytes, int] = field(default_factory=dict)
+    shapes: Shapes = field(default_factory=dict)
 
     def place(self, requester: Requester, sites: Sites) -> int:
         """`SiteIndex.place`, remembered per ITR-RLOC."""
@@ -398,6 +399,7 @@ class PolicyEngine:
                 view.mapping,
                 self._conditions,
                 policy.allow_unregistered_rlocs,
+                self._by_site[policy.site].shapes,
             )
         return known
 

@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from lisp_sdn.address import AnyAddress, IPAddress
-from lisp_sdn.model import UNUSABLE_PRIORITY, Act, Locator
+from lisp_sdn.model import UNUSABLE_PRIORITY, Act, Locator, locator_sort_key
 from lisp_sdn.model import Mapping as EidMapping
 from lisp_sdn.policy.conditions import Conditions
 from lisp_sdn.policy_settings import Action, LocatorChange, PolicyRule
@@ -32,26 +32,78 @@ class Outcome:
     warnings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a rule makes of an RLOC-set, whatever mapping has it.
+
+    locators: None when none would be usable. strangers: what it names that is not registered.
+    """
+
+    locators: tuple[Locator, ...] | None
+    strangers: tuple[tuple[str, IPAddress], ...]
+
+
+Shapes = dict[tuple[str, tuple[Locator, ...]], Shape]
+"""(rule, registered RLOC-set) -> shape: the EID-prefixes of a site mostly share their RLOC-sets."""
+
+MAX_SHAPES = 10_000
+
+
 def act(
-    site: str, rule: PolicyRule, registered: EidMapping, conditions: Conditions, unregistered: bool
+    site: str,
+    rule: PolicyRule,
+    registered: EidMapping,
+    conditions: Conditions,
+    unregistered: bool,
+    shapes: Shapes | None = None,
 ) -> Outcome:
-    """Apply a rule that matched. unregistered: it may name RLOCs that are not registered."""
+    """Apply a rule that matched. unregistered: it may name RLOCs that are not registered.
+
+    shapes: where to keep shapes, for one policy under the same conditions.
+    """
     action = rule.action
     if action.deny:
         return Outcome(_refusal(action, registered))
-    locators = {locator.rloc: locator for locator in registered.locators}
-    strangers = () if unregistered else _strangers(action, locators)
+    key = (rule.name, registered.locators)
+    shape = shapes.get(key) if shapes is not None else None
+    if shape is None:
+        balanced = conditions.weights.get((site, rule.name))
+        shape = _shape(action, registered, conditions, balanced, unregistered)
+        if shapes is not None:
+            if len(shapes) >= MAX_SHAPES:
+                shapes.clear()
+            shapes[key] = shape
     warnings = tuple(
         f"rule {rule.name}: {part}: {rloc} is not registered for {registered.eid}, left out"
-        for part, rloc in strangers
+        for part, rloc in shape.strangers
     )
-    _apply(locators, action, conditions.weights.get((site, rule.name)), add=unregistered)
-    if not any(usable(locator, conditions) for locator in locators.values()):
+    if shape.locators is None:
         return _no_way_in(rule, registered, conditions, warnings)
-    result = registered.with_locators(tuple(locators.values()))
-    if action.ttl_minutes is not None:
-        result = replace(result, ttl_minutes=action.ttl_minutes)
+    result = EidMapping(
+        registered.eid,
+        shape.locators,
+        registered.ttl_minutes if action.ttl_minutes is None else action.ttl_minutes,
+        Act.NO_ACTION,
+        registered.authoritative,
+        registered.map_version,
+    )
     return Outcome(result, warnings=warnings)
+
+
+def _shape(
+    action: Action,
+    registered: EidMapping,
+    conditions: Conditions,
+    balanced: Mapping[IPAddress, int] | None,
+    unregistered: bool,
+) -> Shape:
+    locators = {locator.rloc: locator for locator in registered.locators}
+    strangers = () if unregistered else tuple(_strangers(action, locators))
+    _apply(locators, action, balanced, add=unregistered)
+    if not any(usable(locator, conditions) for locator in locators.values()):
+        return Shape(None, strangers)
+    # RFC 9301 section 5.5: an RLOC-set is sorted, also one that policy made.
+    return Shape(tuple(sorted(locators.values(), key=locator_sort_key)), strangers)
 
 
 def usable(locator: Locator, conditions: Conditions) -> bool:

@@ -141,6 +141,15 @@ def test_a_pinned_rloc_that_goes_down_is_found_without_a_condition_on_it() -> No
     assert list(affected(old, new, MAPPINGS, NOON)) == EIDS[:2]
 
 
+def test_a_rule_that_restricts_nothing_loses_its_effect_when_every_rloc_is_down() -> None:
+    old = engine({"name": "w", "action": {"locators": [{"rloc": str(A), "weight": 9}]}})
+    new = old.copy()
+    new.set_conditions(Conditions(up={A: False}))
+    assert list(affected(old, new, MAPPINGS, NOON)) == []
+    new.set_conditions(Conditions(up={A: False, B: False}))
+    assert list(affected(old, new, MAPPINGS, NOON)) == EIDS[:2]
+
+
 def test_rule_changes() -> None:
     changed = {**REST, "action": {"prefer": [str(A)]}}
     assert rule_changes((policy(PARTNER, REST),), (policy(NIGHT, changed),)) == (
