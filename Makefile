@@ -44,7 +44,7 @@ check: setup
 	$(PYTHON) -m mypy
 
 unit: setup
-	$(PYTEST) $(FAST)
+	$(PYTEST) -n auto $(FAST)
 
 # Without root or Open vSwitch these skip and say why; where CI=true that is a failure.
 labtest: setup

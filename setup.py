@@ -87,6 +87,7 @@ setup(
     extras_require={
         "dev": [
             "pytest>=8",
+            "pytest-xdist>=3.5",
             "hypothesis>=6.100",
             "jsonschema>=4.20",
             "mypy>=1.10",
