@@ -59,8 +59,12 @@ def tell(net: LispNet) -> None:
     expect(first.received == first.sent, "a ping was lost on the cold map-cache", first.text)
 
     step(2, "What the first packet led to")
-    say("No flow for 10.2.0.1 in the switch of site left: a map-cache miss. The packet went to the")
-    say("controller, which kept it and sent a Map-Request; the reply became a flow and a group.")
+    say("The switch of site left had no flow for 10.2.0.1: a map-cache miss. It sent the packet")
+    say("to the controller, which held it and asked, as ITR of site left, where that EID is:")
+    show_exchange(net.ctl, "left")
+    say("The reply became a map-cache entry, and the held packet was released through its flow.")
+    say("The answer of h2 led to the same at site right:")
+    say("")
     show_story(net.ctl, mark, counted)
 
     step(3, "What was programmed into the switch of site left")
@@ -100,20 +104,40 @@ def show_pings(pings: Pings) -> None:
     say(f"{pings.received} of {pings.sent} answered")
 
 
+def show_exchange(ctl: ControllerNode, xtr: str) -> None:
+    """The newest Map-Request of an xTR and its Map-Reply."""
+    kept = rest(ctl, f"/xtrs/{xtr}/map-requests")["items"]
+    expect(bool(kept), f"xTR {xtr} sent no Map-Request", "")
+    asked = kept[-1]
+    expect(asked["answers"] is not None, f"the Map-Request of xTR {xtr} was not answered", "")
+    say("")
+    say(f"  Map-Request   nonce {asked['nonce']}")
+    say(f"                EID          {', '.join(asked['eids'])}")
+    say(f"                source EID   {asked['source_eid']}")
+    say(f"                ITR-RLOCs    {', '.join(asked['itr_rlocs'])}")
+    say(f"  Map-Reply     nonce {asked['nonce']}")
+    for mapping in asked["answers"]:
+        say(f"                EID-prefix   {mapping['eid']}, TTL {mapping['ttl_minutes']} minutes")
+        for locator in mapping["locators"]:
+            weights = f"priority {locator['priority']} weight {locator['weight']}"
+            say(f"                RLOC         {locator['rloc']:<16} {weights}")
+    say("")
+
+
 def show_story(ctl: ControllerNode, mark: int, before: dict[str, float]) -> None:
     """Events since `mark`, and which counters moved."""
     for event in events(ctl, mark):
         clock = datetime.fromisoformat(event["time"].replace("Z", "+00:00")).strftime("%H:%M:%S.%f")
-        data = dict(event["data"])
-        where = data.pop("xtr", "")
-        say(f"{clock[:-3]}  {where:<6} {event['kind']:<20} {event['subject']}")
-        for key, value in data.items():
-            say(f"{'':<21}{key}: {compact(value)}")
+        data = {k: v for k, v in event["data"].items() if k in ("port", "rlocs", "reason")}
+        where = event["data"].get("xtr", "")
+        what = f"{clock[:-3]}  {where:<6} {event['kind']:<16} {event['subject']:<17}"
+        say(f"{what} {compact(data)}".rstrip())
+    say("")
     moved = {k: v - before.get(k, 0) for k, v in counters(ctl).items() if v != before.get(k, 0)}
     for name in ("map-cache-misses", "map-requests-out", "map-replies-in", "packets-released"):
         parts = [f"{k.split('=')[-1]} {v:.0f}" for k, v in sorted(moved.items()) if name in k]
         if parts:
-            say(f"{name.replace('-', ' ')}: {', '.join(parts)}")
+            say(f"{name.replace('-', ' '):<18} {', '.join(parts)}")
 
 
 def show_rules(node: XtrNode, before: set[str]) -> None:
@@ -122,14 +146,18 @@ def show_rules(node: XtrNode, before: set[str]) -> None:
     expect(bool(new), "no flow was added to the switch of site left", "\n".join(node.flows()))
     groups = {found[1] for text in new if (found := re.search(r"group:(\d+)", text))}
     for text in new:
-        say(f"flow   {text}")
+        matched, _, actions = text.partition(" actions=")
+        say(f"flow    match    {matched}")
+        say(f"        actions  {actions}")
     for text in node.groups():
         found = re.search(r"group_id=(\d+)", text)
         if found and found[1] in groups:
             head, *buckets = text.split(",bucket=")
-            say(f"group  {head}")
+            say(f"group   {head}")
             for bucket in buckets:
-                say(f"       bucket {bucket}")
+                say(f"        bucket   {bucket}")
+    say("metadata holds the instance-ID (0x2a is 42); the group is shared by all EIDs behind these")
+    say("RLOCs, so an RLOC that fails is one message to the switch.")
 
 
 def show_packet(wire: Capture) -> None:
@@ -179,7 +207,8 @@ def show_negative(net: LispNet) -> None:
         5,
     )[0]
     say(f"{entry['eid']}: {entry['action']}, expires: {left_until(entry['expires'])}")
-    say("This entry answers for the whole prefix: later packets do not reach the controller.")
+    say("No site has this EID. The entry answers for the whole prefix around it that nobody has:")
+    say("later packets to any of it stay in the switch.")
 
 
 # --- asking the network -------------------------------------------------------------------------
