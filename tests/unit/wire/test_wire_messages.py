@@ -39,6 +39,7 @@ EID = EidPrefix.from_text("192.0.2.0/24")
 HOST = EidPrefix.from_text("192.0.2.9/32")
 ONE = IPv4Address("203.0.113.1")
 LOCATOR = Locator(ONE)
+ETR_PRIVATE = IPv4Address("10.0.0.7")
 RECORD = EidRecord(EID, (LOCATOR,))
 ASK = RequestRecord(HOST)
 
@@ -418,3 +419,54 @@ def test_referral_signatures():
 
 def test_unsupported_is_a_decode_error():
     assert issubclass(Unsupported, DecodeError)
+
+
+def test_info_messages_parse_themselves():
+    nat = wire.NatTraversal(4342, 61001, ETR_PRIVATE, ONE, ONE)
+    reply, request = wire.InfoReply(7, nat), wire.InfoRequest(7)
+    assert wire.InfoReply.parse(wire.Reader(reply.serialize())) == reply
+    with pytest.raises(BadValue, match="expected an Info-Reply"):
+        wire.InfoReply.parse(wire.Reader(request.serialize()))
+
+
+def test_a_referral_names_the_record_and_locator_that_is_wrong():
+    record = wire.ReferralRecord(EID, 0, (LOCATOR, LOCATOR))
+    data = wire.MapReferral(7, (record,)).serialize()
+    with pytest.raises(Truncated) as caught:
+        decode(data[:-1])
+    assert caught.value.field == "map_referral.records[0].referrals[1].address"
+
+
+def test_a_value_that_only_its_class_refuses_is_a_decode_error():
+    """An EID HMAC of 65281 octets fits its length field, but no HMAC is that long."""
+    hmac_octets = 0xFF01
+    ad = b"\1\0\0\0" + (hmac_octets + 8).to_bytes(2, "big") + b"\0\2" + b"\0\0\0\2"
+    data = b"\x22\0\0\0" + bytes(8) + ad + bytes(hmac_octets) + b"\0\4\0\2"
+    with pytest.raises(BadValue, match=r"map_reply\.hmac"):
+        decode(data)
+
+
+def test_a_map_reply_with_broken_security_data():
+    with pytest.raises(Unsupported, match=r"map_reply\.security\.ad_type"):
+        decode(b"\x22\0\0\0" + bytes(8) + b"\2\0\0\0")
+    with pytest.raises(BadLength, match=r"pkt_ad\.length"):
+        decode(b"\x22\0\0\0" + bytes(8) + b"\1\0\0\0\0\4\0\2\0\3")
+
+
+def test_unusual_eids_stay_what_they_are():
+    mac = wire.MacAddress(b"\2\0\0\0\0\1")
+    for address in (
+        InstanceId(5, InstanceId(6, ONE)),
+        InstanceId(5, mac),
+        SourceDestKey(mac, 48, ONE, 32),
+        SourceDestKey(ONE, 32, mac, 48),
+    ):
+        record = RequestRecord(OtherEid(address, 32))
+        message = MapRequest(1, address, (ONE,), (record,))
+        assert decode(message.serialize()) == message
+
+
+def test_a_mac_mask_above_48_is_refused():
+    data = MapReply(1, (EidRecord(OtherEid(wire.MacAddress(bytes(6)), 48)),)).serialize()
+    with pytest.raises(BadValue, match="mask_len"):
+        decode(data.replace(b"\0\0\5\xa0\0\x30", b"\0\0\5\xa0\0\x31"))
