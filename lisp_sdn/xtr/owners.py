@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from lisp_sdn.xtr import compiler
+from lisp_sdn.xtr import base_rules, compiler
 from lisp_sdn.xtr.cache import MapCache
-from lisp_sdn.xtr.compiler import Compiled, GroupOf
+from lisp_sdn.xtr.compiled import Compiled
+from lisp_sdn.xtr.compiler import GroupOf
 from lisp_sdn.xtr.hosts import Hosts
 from lisp_sdn.xtr.outbox import Owner
 from lisp_sdn.xtr.queue import HoldQueue, Resolution, Resolutions, host_eid
@@ -49,7 +50,7 @@ class Owners:
         kind, key = owner
         topology = self._topology()
         if kind == "static":
-            return compiler.static(topology)
+            return base_rules.static(topology)
         if kind == "host":
             host = self._hosts.get(key)
             return compiler.local_eid(host, topology) if host else Compiled()

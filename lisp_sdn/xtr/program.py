@@ -12,7 +12,8 @@ from collections.abc import Callable, Collection, Iterable
 
 from lisp_sdn.rules import FlowRule, GroupRule, RuleChange, Ruleset
 from lisp_sdn.xtr import rlocsets
-from lisp_sdn.xtr.compiler import Compiled, GroupOf
+from lisp_sdn.xtr.compiled import Compiled
+from lisp_sdn.xtr.compiler import GroupOf
 from lisp_sdn.xtr.outbox import Owner
 from lisp_sdn.xtr.reconcile import FlowKey, Installed, changes_to
 from lisp_sdn.xtr.rlocsets import GroupNumbers, RlocSet

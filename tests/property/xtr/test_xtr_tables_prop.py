@@ -11,9 +11,9 @@ from lisp_sdn.address import EidPrefix, SourceDestPrefix
 from lisp_sdn.config import Limits
 from lisp_sdn.model import Act, Locator, Mapping
 from lisp_sdn.rules import match
-from lisp_sdn.xtr import compiler, rlocsets
+from lisp_sdn.xtr import base_rules, compiler, rlocsets
 from lisp_sdn.xtr.cache import CacheKey, Entry, MapCache
-from lisp_sdn.xtr.compiler import Compiled
+from lisp_sdn.xtr.compiled import Compiled
 from lisp_sdn.xtr.program import merge
 from lisp_sdn.xtr.queue import Held, HoldQueue
 from lisp_sdn.xtr.replies import ip_frame, ipv4
@@ -111,7 +111,7 @@ def test_the_switch_finds_the_same_entry_as_the_cache(
     cache = MapCache(1000)
     for key in stored:
         cache.insert(entry(key))
-    parts = [compiler.static(TOPOLOGY)]
+    parts = [base_rules.static(TOPOLOGY)]
     parts += [compiler.destination(node, TOPOLOGY, lambda rlocs: 1) for node in cache.nodes()]
     switch = SimulatedSwitch(1, merge(parts))
     frame = ip_frame(

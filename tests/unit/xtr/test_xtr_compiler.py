@@ -21,7 +21,7 @@ from lisp_sdn.rules import (
     cookie_class,
     match,
 )
-from lisp_sdn.xtr import adopt, compiler, rlocsets
+from lisp_sdn.xtr import adopt, base_rules, compiler, rlocsets
 from lisp_sdn.xtr.cache import Entry, Node
 from lisp_sdn.xtr.hosts import Host
 from lisp_sdn.xtr.program import merge
@@ -81,7 +81,7 @@ def test_priorities_put_longer_destinations_and_then_longer_sources_first() -> N
         priority("2001:db8::1/128", "2001:db8::2/128"),
     ]
     assert ascending == sorted(set(ascending))
-    assert ascending[-1] < compiler.PENDING_PRIORITY < compiler.FROM_TUNNEL_PRIORITY <= 0xFFFF
+    assert ascending[-1] < compiler.PENDING_PRIORITY < base_rules.FROM_TUNNEL_PRIORITY <= 0xFFFF
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_pending_destinations_are_metered_or_blocked() -> None:
 
 def test_a_switch_without_tunnel_or_ports_still_gets_a_pipeline() -> None:
     bare = Topology(0xA, None, (), (), Limits())
-    ruleset = merge([compiler.static(bare)])
+    ruleset = merge([base_rules.static(bare)])
     assert {rule.table for rule in ruleset.flows} == {0, 1, 2, 3, 4}
     assert len(ruleset.meters) == 3
 
