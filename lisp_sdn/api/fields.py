@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Callable
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, WithJsonSchema
 
@@ -32,6 +32,22 @@ class Model(BaseModel):
         arbitrary_types_allowed=True,
         json_schema_serialization_defaults_required=True,
     )
+
+    @classmethod
+    def build(cls, **values: Any) -> Self:
+        """A model of values of our own, every field given: unchecked, at an eighth of the cost.
+
+        It does what `model_construct` does when there is nothing to default, alias or order.
+        """
+        model = cls.__new__(cls)
+        for name, value in (
+            ("__dict__", values),
+            ("__pydantic_fields_set__", set(values)),
+            ("__pydantic_extra__", None),
+            ("__pydantic_private__", None),
+        ):
+            object.__setattr__(model, name, value)
+        return model
 
 
 class Query(Model):

@@ -26,7 +26,7 @@ class ActionModel(Model):
     def of(cls, action: RuleAction) -> ActionModel:
         """From the value."""
         arguments = {item.name: _value(getattr(action, item.name)) for item in fields(action)}
-        return cls.model_construct(type=_kebab(type(action).__name__), arguments=arguments)
+        return cls.build(type=_kebab(type(action).__name__), arguments=arguments)
 
 
 class FlowModel(Model):
@@ -48,7 +48,7 @@ class FlowModel(Model):
     def of(cls, rule: FlowRule) -> FlowModel:
         """From the value."""
         owner = cookie_class(rule.cookie)
-        return cls.model_construct(
+        return cls.build(
             table=rule.table,
             priority=rule.priority,
             match={name: _value(value) for name, value in rule.match},
@@ -81,11 +81,11 @@ class GroupModel(Model):
     @classmethod
     def of(cls, rule: GroupRule) -> GroupModel:
         """From the value."""
-        return cls.model_construct(
+        return cls.build(
             group_id=rule.group_id,
             type=rule.type.value,
             buckets=[
-                BucketModel.model_construct(
+                BucketModel.build(
                     actions=[ActionModel.of(action) for action in bucket.actions],
                     weight=bucket.weight,
                     watch_port=bucket.watch_port,
@@ -105,7 +105,7 @@ class MeterModel(Model):
     @classmethod
     def of(cls, rule: MeterRule) -> MeterModel:
         """From the value."""
-        return cls.model_construct(meter_id=rule.meter_id, rate=rule.rate, burst=rule.burst)
+        return cls.build(meter_id=rule.meter_id, rate=rule.rate, burst=rule.burst)
 
 
 class FlowPage(Model):
@@ -160,7 +160,7 @@ def list_flows(call: Call[FlowFilters, None]) -> Reply:
         lambda rule: query.table in (None, rule.table),
     )
     items = [FlowModel.of(rule) for rule in page.items]
-    return Reply(FlowPage.model_construct(items=items, next=page.next), next=page.next)
+    return Reply(FlowPage.build(items=items, next=page.next), next=page.next)
 
 
 def list_groups(call: Call[Paging, None]) -> Reply:
@@ -172,7 +172,7 @@ def list_groups(call: Call[Paging, None]) -> Reply:
         decode_cursor(call.query.after, (int,)) if call.query.after else None,
     )
     items = [GroupModel.of(rule) for rule in page.items]
-    return Reply(GroupPage.model_construct(items=items, next=page.next), next=page.next)
+    return Reply(GroupPage.build(items=items, next=page.next), next=page.next)
 
 
 def list_meters(call: Call[Paging, None]) -> Reply:
@@ -184,7 +184,7 @@ def list_meters(call: Call[Paging, None]) -> Reply:
         decode_cursor(call.query.after, (int,)) if call.query.after else None,
     )
     items = [MeterModel.of(rule) for rule in page.items]
-    return Reply(MeterPage.model_construct(items=items, next=page.next), next=page.next)
+    return Reply(MeterPage.build(items=items, next=page.next), next=page.next)
 
 
 ROUTES = (

@@ -35,7 +35,7 @@ class MapCacheModel(Model):
     @classmethod
     def of(cls, entry: MapCacheEntry) -> MapCacheModel:
         """From the value."""
-        return cls.model_construct(
+        return cls.build(
             eid=entry.eid,
             negative=entry.complete and not entry.locators,
             complete=entry.complete,
@@ -85,7 +85,7 @@ def list_map_cache(call: Call[EidFilters, None]) -> Reply:
         lambda entry: walk.fits(destination(entry.eid)),
     )
     items = [MapCacheModel.of(entry) for entry in page.items]
-    return Reply(MapCachePage.model_construct(items=items, next=page.next), next=page.next)
+    return Reply(MapCachePage.build(items=items, next=page.next), next=page.next)
 
 
 def clear_map_cache(call: Call[NoQuery, None]) -> Reply:

@@ -47,7 +47,7 @@ class LocatorModel(Model):
     @classmethod
     def of(cls, locator: Locator) -> LocatorModel:
         """From the value."""
-        return cls.model_construct(
+        return cls.build(
             rloc=locator.rloc,
             priority=locator.priority,
             weight=locator.weight,
@@ -83,7 +83,7 @@ class MappingModel(Model):
     @classmethod
     def of(cls, mapping: Mapping) -> MappingModel:
         """From the value."""
-        return cls.model_construct(**_fields(mapping))
+        return cls.build(**_fields(mapping))
 
 
 class MappingEntryModel(MappingModel):
@@ -95,9 +95,7 @@ class MappingEntryModel(MappingModel):
     @classmethod
     def of_entry(cls, entry: MappingEntry) -> MappingEntryModel:
         """From the value."""
-        return cls.model_construct(
-            **_fields(entry.mapping), origin=entry.origin.value, site=entry.site
-        )
+        return cls.build(**_fields(entry.mapping), origin=entry.origin.value, site=entry.site)
 
 
 def _fields(mapping: Mapping) -> dict[str, Any]:
@@ -211,7 +209,7 @@ def list_mappings(call: Call[MappingFilters, None]) -> Reply:
     items = [MappingEntryModel.of_entry(entry) for entry in page.items]
     if call.accept == JSON_LINES:
         return Reply(to_json_lines(items), media=JSON_LINES, next=page.next)
-    return Reply(MappingPage.model_construct(items=items, next=page.next), next=page.next)
+    return Reply(MappingPage.build(items=items, next=page.next), next=page.next)
 
 
 def _current(call: Call[EidQuery, object]) -> tuple[EidPrefix, MappingEntryModel | None]:

@@ -91,7 +91,7 @@ class LocatorStatusModel(Model):
     @classmethod
     def of(cls, status: LocatorStatus) -> LocatorStatusModel:
         """From the value."""
-        return cls.model_construct(
+        return cls.build(
             rloc=status.locator.rloc,
             priority=status.locator.priority,
             weight=status.locator.weight,

@@ -54,7 +54,7 @@ class AnswerPart(Model):
     @classmethod
     def of(cls, answer: Answer) -> AnswerPart:
         """From the value."""
-        return cls.model_construct(
+        return cls.build(
             mapping=MappingModel.of(answer.mapping),
             rule=answer.rule,
             warnings=list(answer.warnings),
@@ -98,7 +98,7 @@ class ExplanationModel(Model):
     @classmethod
     def of(cls, explanation: Explanation) -> ExplanationModel:
         """From the value."""
-        return cls.model_construct(
+        return cls.build(
             eid=explanation.mapping.eid,
             site=explanation.site,
             at=explanation.at,
@@ -137,7 +137,7 @@ class ChangeModel(Model):
     @classmethod
     def of(cls, change: Change) -> ChangeModel:
         """From the value."""
-        return cls.model_construct(
+        return cls.build(
             eid=change.mapping.eid,
             who=change.who,
             requester=RequesterModel.of(change.requester),
@@ -312,7 +312,7 @@ def compare_policies(call: Call[DiffQuery, Candidate]) -> Reply:
         found = list(islice(changes, call.query.limit + 1))
     limit = call.query.limit
     return Reply(
-        DiffModel.model_construct(
+        DiffModel.build(
             rules=_rule_changes(rules),
             changes=[ChangeModel.of(change) for change in found[:limit]],
             more=len(found) > limit,

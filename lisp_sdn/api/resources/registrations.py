@@ -39,7 +39,7 @@ class RegistrationModel(Model):
     @classmethod
     def of(cls, entry: RegistrationEntry) -> RegistrationModel:
         """From the value."""
-        return cls.model_construct(
+        return cls.build(
             eid=entry.eid,
             source=entry.source,
             site=entry.site,
@@ -94,7 +94,7 @@ def list_registrations(call: Call[RegistrationFilters, None]) -> Reply:
         lambda entry: query.site in (None, entry.site),
     )
     items = [RegistrationModel.of(entry) for entry in page.items]
-    return Reply(RegistrationPage.model_construct(items=items, next=page.next), next=page.next)
+    return Reply(RegistrationPage.build(items=items, next=page.next), next=page.next)
 
 
 def in_order_of_etr(entries: Iterator[RegistrationEntry]) -> Iterator[RegistrationEntry]:
