@@ -83,6 +83,7 @@ setup(
         "prometheus_client>=0.19",
         "pytricia>=1.0.2",
         "sortedcontainers>=2.4",
+        "tzdata",  # time zones of policy rules, where the system has none
     ],
     extras_require={
         "dev": [
