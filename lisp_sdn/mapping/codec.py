@@ -6,7 +6,7 @@
 
 place is instance-ID, IP version, address and mask length of the destination prefix, and the same
 of the source prefix when the registration is keyed by one. ETR is "x", Site-ID and xTR-ID, or "4"
-or "6" and the packed address. Keys sort like EID-prefixes, which makes loading a million of them fast.
+or "6" and the packed address. Keys sort like EID-prefixes: that makes loading a million fast.
 """
 
 from __future__ import annotations

@@ -8,12 +8,14 @@ is counted against buckets of that address and of all.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from struct import Struct
 
-from lisp_sdn.address import EidPrefix, Endpoint, IPAddress
+from lisp_sdn.address import EidPrefix, Endpoint, IPAddress, SourceDestPrefix
 from lisp_sdn.config import Config
+from lisp_sdn.mapping.chain import Query
+from lisp_sdn.mapping.database import Key, destination_of
 from lisp_sdn.mapping.limits import RepeatLimiter, SourceLimiter, TokenBucket
 from lisp_sdn.mapping.sites import Refused
 from lisp_sdn.model import Requester
@@ -154,4 +156,18 @@ def requester_of(request: MapRequest, rlocs: Sequence[IPAddress]) -> Requester:
         request.xtr_id,
         request.site_id,
         request.pitr,
+    )
+
+
+def query_of(eid: Key, requester: Requester, octets: int, arrival: Arrival) -> Query:
+    """The query for one EID of a Map-Request, asked for by the source of a pair."""
+    if isinstance(eid, SourceDestPrefix):
+        requester = replace(requester, source_eid=eid.source)
+    return Query(
+        destination_of(eid),
+        requester,
+        octets,
+        arrival.request,
+        arrival.datagram if arrival.encapsulated else None,
+        arrival.message,
     )

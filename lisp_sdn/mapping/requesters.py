@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from sortedcontainers import SortedList
 
-from lisp_sdn.mapping.table import BITS, last_inside, shorten
+from lisp_sdn.address import EidPrefix
+from lisp_sdn.mapping.table import BITS, code_of, last_inside, shorten
 
 PrefixKey = tuple[int, int, int]
 """(instance-ID, IP version, code)."""
@@ -43,7 +44,8 @@ class _Generation:
 class Requesters:
     """What which ITR-RLOC was told. capacity: (prefix, ITR-RLOC) pairs; 0 remembers nothing.
 
-    forgotten: pairs given up for newer ones.
+    forgotten: pairs given up for newer ones. generation: another object once `note` may return
+    something else for the same prefix.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -51,6 +53,7 @@ class Requesters:
         self.forgotten = 0
         self._young = _Generation()
         self._old = _Generation()
+        self.generation: object = self._young
 
     def __len__(self) -> int:
         return self._young.count + self._old.count
@@ -84,14 +87,10 @@ class Requesters:
         told[rloc] = source
         return told
 
-    @property
-    def generation(self) -> object:
-        """Another object after what `note` returned before is no longer what it would return."""
-        return self._young
-
     def _turn(self) -> None:
         self.forgotten += self._old.count
         self._old, self._young = self._young, _Generation()
+        self.generation = self._young
 
     def take(self, prefix: PrefixKey, *, shape: bool) -> list[Holder]:
         """Who holds an answer that a change of `prefix` concerns; they are forgotten here.
@@ -129,3 +128,8 @@ class Requesters:
             generation.count -= len(told)
             for rloc, source in told.items():
                 holders[rloc] = Holder(rloc, source, found)
+
+
+def prefix_key(eid: EidPrefix) -> PrefixKey:
+    """An EID-prefix as (instance-ID, IP version, code)."""
+    return eid.iid, eid.version, code_of(eid.network)

@@ -15,6 +15,7 @@ from lisp_sdn.mapping.chain import CONTROL_PORT, Kind, Outcome, Query, Source, e
 from lisp_sdn.mapping.database import (
     STATIC,
     Database,
+    Key,
     Registrar,
     Registration,
     effective,
@@ -53,7 +54,7 @@ class Resolver:
         self.sources = tuple(sources)
         self._sites = sites
         self._database = database
-        self._lookup = Lookup(sites, database)
+        self.lookup = Lookup(sites, database)
         self._mappings: dict[Registration, Mapping] = {}
         self._turn = 0
 
@@ -63,7 +64,7 @@ class Resolver:
 
     def resolve(self, query: Query, now: float) -> Outcome:
         """What becomes of a query. now: epoch seconds."""
-        match = self._lookup.match(query.eid, query.requester.source_eid)
+        match = self.lookup.match(query.eid, query.requester.source_eid)
         if match.head is not None:
             return self._registered(query, match, match.head, now)
         if match.configured is not None:
@@ -103,7 +104,7 @@ class Resolver:
     def _with_more_specifics(
         self, query: Query, first: Answer, now: float
     ) -> tuple[Answer, ...] | None:
-        inside = self._lookup.more_specifics(first.mapping.eid, MAX_MORE_SPECIFICS)
+        inside = self.lookup.more_specifics(first.mapping.eid, MAX_MORE_SPECIFICS)
         if inside is None:
             return None
         answers = [first]
@@ -137,7 +138,7 @@ class Resolver:
         source_eid = query.requester.source_eid
         if source_eid is None:
             return answer
-        scope = self._lookup.source_scope(match, query.eid, source_eid)
+        scope = self.lookup.source_scope(match, query.eid, source_eid)
         return answer if scope is None else _scoped(answer, scope)
 
     def _mapping(self, eid: EidPrefix, head: Registration) -> Mapping:
@@ -244,3 +245,19 @@ def _legacy(answer: Answer) -> Answer:
     if answer.mapping.action <= Act.DROP_NO_REASON:
         return answer
     return replace(answer, mapping=replace(answer.mapping, action=Act.DROP_NO_REASON))
+
+
+def record_of(answer: Answer, asked: Key, now: float) -> EidRecord:
+    """The EID-record of an answer; with a source prefix when one was asked for."""
+    mapping = answer.mapping
+    eid: Key = mapping.eid
+    if isinstance(asked, SourceDestPrefix):
+        source = answer.scope.source if answer.scope is not None else asked.source
+        eid = SourceDestPrefix(source, mapping.eid)
+    return EidRecord(
+        eid,
+        mapping.locators,
+        answer.ttl_minutes(now),
+        int(mapping.action),
+        map_version=mapping.map_version,
+    )

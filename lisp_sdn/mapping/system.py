@@ -13,24 +13,31 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from lisp_sdn.actions import Action, Dropped, Event, MappingChanged, SendControl
-from lisp_sdn.address import EidPrefix, Endpoint, IPAddress, SourceDestPrefix
+from lisp_sdn.address import EidPrefix, Endpoint, IPAddress
 from lisp_sdn.config import Config
 from lisp_sdn.errors import DecodeError
 from lisp_sdn.mapping.chain import Kind, Query, Source
-from lisp_sdn.mapping.database import Database, Key, destination_of
-from lisp_sdn.mapping.intake import MAX_RECORDS, Arrival, Intake, requester_of, usable_rlocs
+from lisp_sdn.mapping.database import Database, destination_of
+from lisp_sdn.mapping.ddt import refer
+from lisp_sdn.mapping.intake import (
+    MAX_RECORDS,
+    Arrival,
+    Intake,
+    query_of,
+    requester_of,
+    usable_rlocs,
+)
 from lisp_sdn.mapping.inventory import Inventory
 from lisp_sdn.mapping.publish import Publisher
 from lisp_sdn.mapping.recovery import Follower, recover, snapshot
 from lisp_sdn.mapping.report import Report
-from lisp_sdn.mapping.requesters import PrefixKey, Requesters
-from lisp_sdn.mapping.resolver import Resolver
+from lisp_sdn.mapping.requesters import Requesters, prefix_key
+from lisp_sdn.mapping.resolver import Resolver, record_of
 from lisp_sdn.mapping.server import MapServer, Outcome
 from lisp_sdn.mapping.sites import Refused, Sites
 from lisp_sdn.mapping.smr import Solicitor
 from lisp_sdn.mapping.statics import Statics
 from lisp_sdn.mapping.store import Change, MemoryStore, Store
-from lisp_sdn.mapping.table import code_of
 from lisp_sdn.model import Answer, AnswerPolicy, Mapping, Requester
 from lisp_sdn.views import Refusal
 from lisp_sdn.wire import (
@@ -128,7 +135,25 @@ class MapSystem:
             detail = f"{message.name.replace('_', '-')} inside an ECM"
             return [self.report.drop("ecm-payload", detail, sender.address, now)]
         arrival = Arrival(message, ecm.source, sender, data, ecm.payload, True)
-        return self._receive_request(arrival, now)
+        return self._refer(arrival, now) if ecm.ddt else self._receive_request(arrival, now)
+
+    def _refer(self, arrival: Arrival, now: float) -> list[Action]:
+        """RFC 8111 section 7.2: the D-bit wants a Map-Referral as well."""
+        self.report.count("ddt-map-requests-in")
+        refused = self.intake.refusal(arrival.request) or self.intake.limited(
+            arrival.sender.address, now
+        )
+        if refused is not None:
+            return [self._refused(refused, arrival.sender, now)]
+        referral, registered = refer(arrival.request, self.resolver.lookup)
+        self.report.count("map-referrals-out")
+        actions: list[Action] = [SendControl(referral.serialize(), arrival.sender)]
+        if registered is None:
+            return actions
+        # An ETR is asked without the D-bit.
+        datagram = bytes((arrival.datagram[0] & 0xFB,)) + arrival.datagram[1:]
+        rest = replace(arrival, request=registered, datagram=datagram)
+        return actions + self._receive_request(rest, now)
 
     # --- Map-Register ---
 
@@ -228,7 +253,7 @@ class MapSystem:
         refused = Refused("subscription-refused", f"{eid}: {reason}")
         actions: list[Action] = [self._refused(refused, arrival.sender, now)]
         target = self.intake.reply_to(arrival)
-        if isinstance(target, Endpoint):
+        if isinstance(target, Endpoint) and self.intake.limited(target.address, now) is None:
             reply = MapReply(arrival.request.nonce, (record_of(answer, eid, now),))
             actions.append(SendControl(reply.serialize(), target))
         return actions
@@ -253,7 +278,7 @@ class MapSystem:
             if repeated is not None:
                 actions.append(self._refused(repeated, arrival.sender, now))
                 continue
-            query = _query(eid, requester, octets, arrival)
+            query = query_of(eid, requester, octets, arrival)
             outcome = self.resolver.resolve(query, now)
             self._count(outcome.kind, len(outcome.answers))
             actions += outcome.actions
@@ -384,32 +409,3 @@ class MapSystem:
             "subscriptions": len(self._publisher),
             "map-notifies-waiting": len(self._waiting),
         }
-
-
-def prefix_key(eid: EidPrefix) -> PrefixKey:
-    """An EID-prefix as (instance-ID, IP version, code)."""
-    return eid.iid, eid.version, code_of(eid.network)
-
-
-def record_of(answer: Answer, asked: Key, now: float) -> EidRecord:
-    """The EID-record of an answer; with a source prefix when one was asked for."""
-    mapping = answer.mapping
-    record = EidRecord.from_mapping(replace(mapping, authoritative=False))
-    eid: Key = mapping.eid
-    if isinstance(asked, SourceDestPrefix):
-        source = answer.scope.source if answer.scope is not None else asked.source
-        eid = SourceDestPrefix(source, mapping.eid)
-    return replace(record, eid=eid, ttl_minutes=answer.ttl_minutes(now))
-
-
-def _query(eid: Key, requester: Requester, octets: int, arrival: Arrival) -> Query:
-    if isinstance(eid, SourceDestPrefix):
-        requester = replace(requester, source_eid=eid.source)
-    return Query(
-        destination_of(eid),
-        requester,
-        octets,
-        arrival.request,
-        arrival.datagram if arrival.encapsulated else None,
-        arrival.message,
-    )

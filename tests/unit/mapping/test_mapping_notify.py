@@ -35,9 +35,9 @@ from mapping_helpers import (
 
 from lisp_sdn.actions import Action
 from lisp_sdn.address import Endpoint
-from lisp_sdn.mapping.requesters import PrefixKey, Requesters
+from lisp_sdn.mapping.requesters import PrefixKey, Requesters, prefix_key
 from lisp_sdn.mapping.smr import ATTEMPTS
-from lisp_sdn.mapping.system import MapSystem, prefix_key
+from lisp_sdn.mapping.system import MapSystem
 from lisp_sdn.model import Act, Mapping, Requester
 from lisp_sdn.wire import (
     NO_ADDRESS,

@@ -38,6 +38,7 @@ from lisp_sdn.wire import (
     Ecm,
     MacAddress,
     MapNotify,
+    MapReferral,
     MapReply,
     MapRequest,
     OtherEid,
@@ -392,6 +393,42 @@ def test_resolve_forwards_for_our_own_xtrs_too() -> None:
     ((found, target),) = sent(actions)
     assert isinstance(found, Ecm)
     assert target == endpoint(ETR)
+
+
+# --- DDT ---
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "action", "ttl", "replied"),
+    [
+        ("10.1.1.1", "10.1.0.0/16", 2, 1440, True),
+        ("10.2.1.1", "10.2.0.0/16", 3, 1, False),
+        ("192.0.2.1", "192.0.2.1/32", 5, 0, False),
+    ],
+)
+def test_the_ddt_bit_gets_a_map_referral(
+    text: str, found: str, action: int, ttl: int, replied: bool
+) -> None:
+    ms = registered("10.1.0.0/16", prefixes=["10.1.0.0/16", "10.2.0.0/16"])
+    sender = endpoint("198.51.100.1", 40000)
+    actions = ms.receive(ecm(request(text, nonce=5), ddt=True), sender, NOW)
+    ((referral, target), *rest) = sent(actions)
+    assert isinstance(referral, MapReferral)
+    (only,) = referral.records
+    assert (str(only.eid), only.action, only.ttl_minutes) == (found, action, ttl)
+    assert (only.incomplete, referral.nonce, target) == (True, 5, sender)
+    assert bool(rest) is replied
+    if replied:
+        assert answers(replies(actions)[0]) == [("10.1.0.0/16", [ETR])]
+
+
+def test_an_etr_is_asked_without_the_ddt_bit() -> None:
+    ms = registered("10.1.0.0/16", flags={})
+    data = ecm(request("10.1.1.1"), ddt=True)
+    actions = ms.receive(data, endpoint(ITR), NOW)
+    forwarded = [a for a in actions if isinstance(a, SendControl)][1]
+    assert forwarded.data == bytes((0x80,)) + data[1:]
+    assert forwarded.destination == endpoint(ETR)
 
 
 # --- the chain ---
