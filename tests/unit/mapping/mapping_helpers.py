@@ -95,11 +95,12 @@ class Etr:
     algorithm: int = 3
     nonce: int = 100
     flags: dict[str, Any] = field(default_factory=lambda: {"proxy_reply": True})
+    scope: auth.MacScope = auth.MacScope.RECORDS
 
     def register(self, *records: EidRecord, **flags: Any) -> bytes:
         self.nonce += 1
         message = MapRegister(self.nonce, records, **{**self.flags, **flags})
-        return auth.sign(message, self.key_id, self.key, self.algorithm)
+        return auth.sign(message, self.key_id, self.key, self.algorithm, scope=self.scope)
 
     @property
     def source(self) -> Endpoint:
