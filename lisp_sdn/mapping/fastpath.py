@@ -104,7 +104,7 @@ class FastPath:
         self._max_records = max_records
         self._max_requesters = max_requesters
         self._intake = system.intake
-        self._requesters_told = system.requesters
+        self._told = system.requesters
         self._waits_for = system.solicitor.waits_for
         self._amplification = system.config.limits.amplification
         self._records: dict[tuple[int, int], Records] = {}
@@ -218,7 +218,11 @@ class FastPath:
                 return None
         record = slot.record
         if record is None:
-            record = slot.by_class.get(requester.classes.get(slot.group))
+            group = slot.group
+            found = requester.classes.get(group)
+            if found is None:
+                found = self._class_of(requester, group)
+            record = slot.by_class.get(found)
         rloc = requester.rloc
         if (
             record is None
@@ -232,25 +236,36 @@ class FastPath:
             if repeat is None:
                 repeat = requester.repeat[records] = repeat_key(rloc, records.iid, records.bits)
             if self._intake.first_few(repeat + eid, now):
-                self._note(slot, requester, records)
+                if (
+                    slot.generation is not self._told.generation
+                    or slot.told.get(rloc, b"") != requester.source
+                ):
+                    self._note(slot, requester, records)
                 self.answered += 1
                 return _REPLY_HEAD + nonce + record, rloc, port
             reason = "rate-limited-eid"
         self._refused[reason] = (self._refused.get(reason, (0, b""))[0] + 1, rloc)
         return REFUSED
 
+    def _class_of(self, requester: KnownRequester, group: Hashable) -> Hashable:
+        found = requester.classes.get(group)
+        if found is None and self._classed is not None:
+            found = self._classed.requester_class(group, requester.itself)
+            requester.classes[group] = found
+        return found
+
     def _note(self, slot: Slot, requester: KnownRequester, records: Records) -> None:
         """Remember who was told, as `MapSystem.told` does."""
-        requesters = self._requesters_told
-        rloc = requester.rloc
         source = requester.source
         if source is not None and len(source) != records.width:
             source = None
-        generation = requesters.generation
+        rloc = requester.rloc
+        # Read before: `note` may begin another generation.
+        generation = self._told.generation
         if slot.generation is generation and rloc in slot.told:
             slot.told[rloc] = source
         else:
-            slot.told = requesters.note(slot.prefix, rloc, source)
+            slot.told = self._told.note(slot.prefix, rloc, source)
             slot.generation = generation
 
     # --- learning ---
@@ -332,10 +347,7 @@ class FastPath:
         if slot.group is None or self._classed is None:
             slot.record = record
         else:
-            group = slot.group
-            found = self._classed.requester_class(group, requester.itself)
-            requester.classes[group] = found
-            slot.by_class[found] = record
+            slot.by_class[self._class_of(requester, slot.group)] = record
         self.learned += 1
         if until < inf:
             self._timed.append((records, code))
