@@ -7,6 +7,7 @@ it every datagram that is not theirs to answer:
     worker 0 -> worker k    CHANGES    table, key and value of each change, in order
                             COMPLETE   the state so far is whole: answer from now on
     worker k -> worker 0    DATAGRAM   sockaddr of the sender, octets
+                            READY      the sockets are bound
 
 A frame is its length (32 bits, of what follows), its kind (8 bits) and its body, in network order.
 """
@@ -40,6 +41,7 @@ class Kind(IntEnum):
     CHANGES = 1
     COMPLETE = 2
     DATAGRAM = 3
+    READY = 4
 
 
 def changes_frame(changes: Iterable[Change]) -> bytes:
@@ -54,6 +56,11 @@ def changes_frame(changes: Iterable[Change]) -> bytes:
 def complete_frame() -> bytes:
     """The frame that ends the first copy of the state."""
     return _frame(Kind.COMPLETE, b"")
+
+
+def ready_frame() -> bytes:
+    """The frame that says that a worker serves."""
+    return _frame(Kind.READY, b"")
 
 
 def datagram_frame(name: bytes, data: bytes) -> bytes:

@@ -1,0 +1,294 @@
+"""Map-Requests and Map-Registers answered a second, against a plain UDP echo.
+
+    python bench/mapserver.py [--prefixes N] [--seconds S] [--workers 1,2] [--quick]
+
+The load generator (bench/loadgen.c, compiled here) is another process on the same machine, so the
+server gets less than a core of its own where cores are few: replies per processor second of the
+server are printed beside replies per second. The yardstick, a blocking Python UDP echo of the same
+datagrams, is measured before and after each figure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hmac
+import ipaddress
+import json
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from _common import (
+    Generator,
+    Load,
+    children,
+    cpu_seconds,
+    echo,
+    free_port,
+    heading,
+    process,
+    random_prefixes,
+    row,
+)
+
+from lisp_sdn.address import EidPrefix, Endpoint
+from lisp_sdn.mapping import codec
+from lisp_sdn.mapping.database import PROXY_REPLY, USE_TTL, Database, Registrar, Registration
+from lisp_sdn.mapping.sqlite_store import SqliteStore
+from lisp_sdn.mapping.store import Change, Table
+from lisp_sdn.mapping.table import code_of
+from lisp_sdn.model import Locator
+from lisp_sdn.wire import Ecm, EidRecord, MapRegister, MapRequest, RequestRecord, auth
+
+KEY = "bench-key"
+SITE = "bench"
+ETRS = 1000
+QUESTIONS = 50_000
+"""Different Map-Requests of a run, each for a host in another registered EID-prefix."""
+REGISTRATIONS = 20_000
+LOOPBACK = ipaddress.ip_address("127.0.0.1")
+
+POLICY = [
+    {
+        "name": "partner",
+        "match": {"itr_rlocs": ["198.51.100.0/24"]},
+        "action": {"deny": "policy-denied"},
+    },
+    {
+        "name": "local",
+        "match": {"itr_rlocs": ["127.0.0.0/8"]},
+        "action": {"prefer": ["203.0.113.2"]},
+    },
+]
+"""Two rules that look at who asks; every request is judged by them."""
+
+
+def configuration(directory: Path) -> Path:
+    """A site that owns half of IPv4, its policy, and limits that are in force but not reached."""
+    settings = {
+        "sites": [
+            {
+                "name": SITE,
+                "authentication_keys": [{"key": KEY, "algorithm": "hmac-sha-256-128"}],
+                "eid_prefixes": [
+                    {
+                        "prefix": "0.0.0.0/1",
+                        "accept_more_specifics": True,
+                        "max_more_specifics": 2_000_000,
+                    }
+                ],
+                "max_registrations": 2_000_000,
+            }
+        ],
+        "policies": [{"site": SITE, "rules": POLICY}],
+        "limits": {
+            "map_requests_per_source": 10_000_000,
+            "map_requests_total": 20_000_000,
+            "map_replies_per_eid": 1_000_000,
+        },
+        "store": {"path": str(directory / "store.db")},
+    }
+    path = directory / "config.yaml"
+    path.write_text(json.dumps(settings))
+    return path
+
+
+def fill(path: Path, prefixes: list[int], length: int) -> None:
+    """Registrations of `ETRS` ETRs with two RLOCs each, as the Map-Server itself stores them."""
+    database = Database()
+    store = SqliteStore(path)
+    now = time.time()
+    rlocs = ("203.0.113.1", "203.0.113.2")
+    rloc_set = database.intern(Locator(ipaddress.ip_address(rloc)) for rloc in rlocs)
+    changes = []
+    for number, address in enumerate(prefixes):
+        registrar = Registrar(None, Endpoint(LOOPBACK, 4342), 1 + number % ETRS, 1)
+        eid = EidPrefix.trusted(0, 4, address, length)
+        entry = Registration(
+            code_of(eid.network), registrar, rloc_set, 1440, PROXY_REPLY | USE_TTL, now
+        )
+        name = codec.registration_key(SITE, eid, registrar.identity)
+        value = codec.registration_value(entry, registrar)
+        changes.append(Change(Table.REGISTRATIONS, name, value))
+        if len(changes) == 10_000:
+            store.append(changes)
+            store.flush()
+            changes = []
+    store.append(changes)
+    store.close()
+
+
+def questions(prefixes: list[int], length: int, rng: random.Random) -> Iterator[bytes]:
+    """ECM Map-Requests for hosts behind as many EID-prefixes, from 256 source EIDs.
+
+    Nonce, ITR-RLOC and inner source port are zero: the generator fills them in.
+    """
+    span = 32 - length
+    nobody = ipaddress.IPv4Address(0)
+    for address in rng.sample(prefixes, min(QUESTIONS, len(prefixes))):
+        eid = EidPrefix.trusted(0, 4, address | (rng.getrandbits(span) if span else 0), 32)
+        source = EidPrefix.trusted(0, 4, 0x0A000000 | rng.randrange(256), 32)
+        request = MapRequest(0, source, (nobody,), (RequestRecord(eid),))
+        inner = Endpoint(source.network.network_address, 0)
+        target = Endpoint(eid.network.network_address, 4342)
+        yield Ecm(inner, target, request.serialize()).serialize()
+
+
+def registers(prefixes: list[int], length: int, records: int) -> Iterator[bytes]:
+    """Signed Map-Registers of new EID-prefixes, `records` each, with want-map-notify."""
+    locators = tuple(Locator(ipaddress.ip_address(f"203.0.113.{n}")) for n in (1, 2))
+    nonce = time.time_ns()
+    for at in range(0, len(prefixes), records):
+        eids = [EidPrefix.trusted(0, 4, a, length) for a in prefixes[at : at + records]]
+        message = MapRegister(
+            nonce,
+            tuple(EidRecord(eid, locators) for eid in eids),
+            proxy_reply=True,
+            want_notify=True,
+            xtr_id=5000,
+            site_id=1,
+        )
+        nonce += 1
+        yield auth.sign(message, 1, KEY.encode(), 2)
+
+
+class Server:
+    """A lisp-map-server in processes of its own. pids: worker 0 and the others."""
+
+    def __init__(self, config: Path, workers: int, stack: contextlib.ExitStack) -> None:
+        self.port = free_port()
+        command = [sys.executable, "-m", "lisp_sdn.cli.map_server", "--config", str(config)]
+        command += ["--listen", f"127.0.0.1:{self.port}", "--workers", str(workers)]
+        pid = stack.enter_context(process(*command))
+        self.pids = [pid, *children(pid)]
+
+    def busy(self) -> float:
+        """Processor seconds of all workers so far."""
+        return sum(map(cpu_seconds, self.pids))
+
+
+def measure(busy: Callable[[], float], run: Callable[[], Load]) -> tuple[Load, float]:
+    """A run and the processor seconds that the server spent on it."""
+    before = busy()
+    load = run()
+    return load, busy() - before
+
+
+def text(load: Load, busy: float, what: str) -> str:
+    """Answers a second, answers per processor second, percentiles."""
+    return (
+        f"{load.rate:,.0f} {what}/s ({load.received / busy:,.0f} per CPU second), "
+        f"p50 {load.p50 / 1000:.2f} ms, p99 {load.p99 / 1000:.2f} ms, lost {load.lost}"
+    )
+
+
+class Bench:
+    """One run of everything."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.seconds = arguments.seconds
+        self.count = arguments.prefixes
+        self.rounds = arguments.rounds
+        self.rng = random.Random(1)
+        self.generator = Generator()
+
+    def yardstick(self, messages: Path) -> tuple[float, float]:
+        """The echo: answers a second, and per processor second."""
+        with echo() as (pid, port):
+            load, busy = measure(
+                lambda: cpu_seconds(pid),
+                lambda: self.generator.run("echo", port, messages, seconds=self.seconds),
+            )
+        return load.rate, load.received / busy
+
+    def requests(self, workers: int, length: int) -> None:
+        """Map-Requests for random prefixes of one length."""
+        prefixes = [address >> 1 for address in self.random(length)]
+        with contextlib.ExitStack() as stack:
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            config = configuration(directory)
+            fill(directory / "store.db", prefixes, length)
+            messages = self.generator.messages(questions(prefixes, length, self.rng))
+            server = Server(config, workers, stack)
+            self.warm_up(server, messages)
+            for _ in range(self.rounds):
+                plain, plain_cpu = self.yardstick(messages)
+                load, busy = measure(
+                    server.busy,
+                    lambda: self.generator.run(
+                        "request", server.port, messages, seconds=self.seconds, flows=16
+                    ),
+                )
+                what = f"Map-Requests, {self.count:,} x /{length}, {workers} worker(s)"
+                stick = f"echo {plain:,.0f}/s ({plain_cpu:,.0f} per CPU second)"
+                row(what, text(load, busy, "replies"), stick, load.rate / plain)
+
+    def warm_up(self, server: Server, messages: Path) -> None:
+        """Let every worker see every question once, as it has after a minute of service."""
+        for _ in range(60):
+            load = self.generator.run("request", server.port, messages, seconds=3.0, flows=16)
+            if load.received > 2 * QUESTIONS * len(server.pids):
+                return
+        print("# not warmed up: what follows is answered by the full path in part")
+
+    def registers(self, records: int) -> None:
+        """Authenticated Map-Registers of new EID-prefixes, acknowledged once they are on disk."""
+        prefixes = [a >> 1 for a in random_prefixes(REGISTRATIONS, 32, 32, self.rng)]
+        prefixes = sorted(set(prefixes))
+        with contextlib.ExitStack() as stack:
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            server = Server(configuration(directory), 1, stack)
+            messages = self.generator.messages(registers(prefixes, 32, records))
+            load, busy = measure(
+                server.busy,
+                lambda: self.generator.run(
+                    "register", server.port, messages, seconds=60, outstanding=128, flows=1
+                ),
+            )
+            what = f"Map-Registers, {records} record(s), SHA-256, Map-Notify when on disk"
+            digests = hmac_rate(len(next(registers(prefixes, 32, records))))
+            stick = f"two HMACs alone {digests:,.0f}/s"
+            row(what, text(load, busy, "registers"), stick, load.rate / digests)
+            row("  EID-prefixes registered", f"{load.rate * records:,.0f} /s")
+
+    def random(self, length: int) -> list[int]:
+        """Distinct random prefixes, one bit shorter than asked: the top bit is left free."""
+        return random_prefixes(self.count, 32, length - 1, self.rng)
+
+
+def hmac_rate(length: int) -> float:
+    """Pairs of HMAC-SHA-256 over a message of this length that one core makes a second."""
+    data = bytes(length)
+    rounds = 20_000
+    start = time.perf_counter()
+    for _ in range(rounds):
+        hmac.digest(b"key", data, "sha256")
+        hmac.digest(b"key", data, "sha256")
+    return rounds / (time.perf_counter() - start)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--prefixes", type=int, default=100_000)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--workers", default="1,2")
+    parser.add_argument("--only", choices=["requests", "registers"])
+    arguments = parser.parse_args()
+    heading("Map-Server, standalone, policy and rate limits in force")
+    bench = Bench(arguments)
+    if arguments.only != "registers":
+        for workers in map(int, arguments.workers.split(",")):
+            for length in (32, 24):
+                bench.requests(workers, length)
+    if arguments.only != "requests":
+        for records in (1, 20):
+            bench.registers(records)
+
+
+if __name__ == "__main__":
+    main()
