@@ -38,6 +38,11 @@ SITES = Sites(
         KnownXtr("x2", None, (ITR_RLOCS[0],)),
     ),
 )
+OTHER_SITES = Sites(
+    SITES.eids,
+    {ipaddress.ip_network("192.0.2.64/26"): "partner"},
+    (replace(SITES.xtrs[0], site="far"),),
+)
 
 
 def some(values: list[object], size: int = 2) -> st.SearchStrategy[tuple[object, ...]]:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from policy_cases import (
     ITR_RLOCS,
+    OTHER_SITES,
     SITES,
     SOURCE_BLOCK,
     by_hand,
@@ -22,7 +23,7 @@ from policy_cases import (
 from lisp_sdn.address import EidPrefix
 from lisp_sdn.model import Answer, Mapping, Requester
 from lisp_sdn.policy import Conditions, PolicyEngine, affected, diff, explain
-from lisp_sdn.policy.explain import Verdict
+from lisp_sdn.policy.explanation import Verdict
 from lisp_sdn.policy_settings import SitePolicy
 
 
@@ -93,7 +94,7 @@ def test_an_answer_holds_until_it_says(
     policies(4),
     policies(4),
     st.tuples(conditions, conditions),
-    st.sampled_from(["policy", "conditions", "both"]),
+    st.sampled_from(["policy", "conditions", "sites", "all"]),
     mappings,
     st.lists(requesters, min_size=3, max_size=8),
     times,
@@ -108,9 +109,11 @@ def test_whoever_gets_another_answer_is_in_the_diff(
     now: float,
 ) -> None:
     before, after = PolicyEngine((old,), SITES), PolicyEngine((new,), SITES)
-    if what == "conditions":
+    if what in ("conditions", "sites"):
         after = before.copy()
-    if what != "policy":
+    if what in ("sites", "all"):
+        after.set_sites(OTHER_SITES)
+    if what in ("conditions", "all"):
         before.set_conditions(states[0])
         after.set_conditions(states[1])
     changes = list(diff(before, after, (mapping,), now))
@@ -143,11 +146,15 @@ def test_a_changed_rule_is_found(
 ) -> None:
     """Small edits of one policy, where most branches are skipped together."""
     rules = list(policy.rules)
-    edit = data.draw(st.sampled_from(["drop", "swap", "none"]))
+    edit = data.draw(st.sampled_from(["drop", "swap", "act", "none"]))
     if rules and edit == "drop":
         rules.pop(data.draw(st.integers(0, len(rules) - 1)))
     elif len(rules) > 1 and edit == "swap":
         rules[0], rules[-1] = rules[-1], rules[0]
+    elif rules and edit == "act":
+        place = data.draw(st.integers(0, len(rules) - 1))
+        other = data.draw(st.sampled_from(rules))
+        rules[place] = rules[place].model_copy(update={"action": other.action})
     before = PolicyEngine((policy,), SITES)
     after = PolicyEngine((policy.model_copy(update={"rules": tuple(rules)}),), SITES)
     told = set(affected(before, after, (mapping,), now))

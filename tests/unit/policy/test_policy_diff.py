@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 import json
 
+import pytest
+
 from lisp_sdn.address import EidPrefix
 from lisp_sdn.model import Locator, Mapping, Requester
 from lisp_sdn.policy import (
@@ -148,6 +150,26 @@ def test_a_rule_that_restricts_nothing_loses_its_effect_when_every_rloc_is_down(
     assert list(affected(old, new, MAPPINGS, NOON)) == []
     new.set_conditions(Conditions(up={A: False, B: False}))
     assert list(affected(old, new, MAPPINGS, NOON)) == EIDS[:2]
+
+
+def test_too_many_classes_count_as_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lisp_sdn.policy.compare.MAX_CLASSES", 2)
+
+    def rules(weight: int) -> list[dict[str, object]]:
+        low = {"name": "low", "action": {"locators": [{"rloc": str(A), "weight": weight}]}}
+        high = [
+            {
+                "name": f"r{n}",
+                "match": {"itr_rlocs": [f"100.64.{n}.0/24"]},
+                "action": {"pin": [str(A)]},
+            }
+            for n in range(9)
+        ]
+        return [*high, low]
+
+    changes = list(diff(engine(*rules(1)), engine(*rules(2)), MAPPINGS[:1], NOON))
+    assert "not compared: more than 2 classes" in changes[-1].who
+    assert list(affected(engine(*rules(1)), engine(*rules(2)), MAPPINGS[:1], NOON)) == EIDS[:1]
 
 
 def test_rule_changes() -> None:

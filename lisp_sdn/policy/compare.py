@@ -20,10 +20,14 @@ from lisp_sdn.model import Answer, Mapping, Requester
 from lisp_sdn.policy.classes import Enumeration, Option, Pair, Side, both, joined
 from lisp_sdn.policy.conditions import Conditions
 from lisp_sdn.policy.engine import PolicyEngine
-from lisp_sdn.policy.explain import answer_dict, requester_dict
+from lisp_sdn.policy.explanation import answer_dict, requester_dict
 from lisp_sdn.policy.index import SiteIndex, bits
 from lisp_sdn.policy.rlocset import usable
+from lisp_sdn.policy.sites import Sites
 from lisp_sdn.policy_settings import PolicyRule, SitePolicy
+
+MAX_CLASSES = 50_000
+"""Classes of requesters that are compared for one EID-prefix; beyond, it counts as changed."""
 
 MAX_CLASSES_KEPT = 100_000
 """Classes of requesters remembered while many mappings are compared."""
@@ -89,8 +93,8 @@ def _site_changes(
 ) -> Iterator[RuleChange]:
     before = {rule.name: rule for rule in old}
     after = {rule.name: rule for rule in new}
-    kept_old, kept_new = _common([rule.name for rule in old], [rule.name for rule in new])
-    stayed = {old[i].name for i in bits(kept_old)} & {new[i].name for i in bits(kept_new)}
+    kept = _common([rule.name for rule in old], [rule.name for rule in new])
+    stayed = {old[place].name for place in kept}
     for name in before:
         if name not in after:
             yield RuleChange(site, name, "removed")
@@ -176,7 +180,7 @@ class _Comparison:
         self._then, self._now = then, now
         self._sides = (_side(old, owners[0]), _side(new, owners[1]))
         self._active = (_active(old, owners[0], then), _active(new, owners[1], now))
-        self._changed = self._find_changed(owners)
+        self._changed, self._aligned = self._align(owners)
         self._known: dict[tuple[Pair, int, int, bool], Enumeration] = {}
 
     def changes(self, mapping: Mapping) -> Iterator[Change]:
@@ -208,12 +212,18 @@ class _Comparison:
 
     def _differences(self, part: Mapping) -> Iterator[_Difference]:
         enumeration = self._enumeration(part)
+        compared = 0
         for place, other, rules in enumeration.reached():
+            compared += 1
+            if compared > MAX_CLASSES:
+                yield _unknown(part)
+                return
             old, new = self._decide(part, rules)
             if old[1] != new[1]:
                 asking = _merged(place.requester, other.requester)
                 yield _Difference(place.labels + other.labels, asking, (old, new))
-            elif not self._aligned(old[0], new[0]):
+            elif (old[0], new[0]) not in self._aligned:
+                compared += len(enumeration.places)
                 yield from self._pairs(part, enumeration, place, other)
 
     def _pairs(
@@ -240,12 +250,6 @@ class _Comparison:
             self._old.decide(part, rules[0], self._then),
             self._new.decide(part, rules[1], self._now),
         )
-
-    def _aligned(self, old: int | None, new: int | None) -> bool:
-        """Whether both are the same unchanged rule, or none."""
-        if old is None or new is None:
-            return old is new
-        return not (self._changed[0] >> old & 1 or self._changed[1] >> new & 1)
 
     def _enumeration(self, part: Mapping) -> Enumeration:
         eid = part.eid
@@ -276,29 +280,47 @@ class _Comparison:
             yield part
             position = int(part.eid.network.broadcast_address) + 1
 
-    def _find_changed(self, owners: tuple[str | None, str | None]) -> Pair:
-        old, new = (side.index for side in self._sides)
-        everything = (old.every, new.every)
-        same_surroundings = (
-            owners[0] == owners[1]
-            and self._old.sites == self._new.sites
-            and old.policy.allow_unregistered_rlocs == new.policy.allow_unregistered_rlocs
+    def _align(
+        self, owners: tuple[str | None, str | None]
+    ) -> tuple[Pair, set[tuple[int | None, int | None]]]:
+        """The rules that differ, and the pairs of rules that stand in the same place.
+
+        Pairs never cross, so where the same pair decides for each of two ITR-RLOCs, one of these
+        pairs decides for a request with both. No rule at all is a pair, the last one.
+        """
+        rules = [list(bits(active)) for active in self._active]
+        if owners[0] != owners[1]:
+            return self._active, {(None, None)}
+        old, new = (
+            [_key(engine, side.index, i) for i in those]
+            for engine, side, those in zip((self._old, self._new), self._sides, rules, strict=True)
         )
-        if not same_surroundings:
-            return everything
-        keys = [
-            [_key(engine, side.index, i) for i in bits(active)]
-            for engine, side, active in zip(
-                (self._old, self._new), self._sides, self._active, strict=True
-            )
+        same = _common(old, new)
+        changed = (
+            sum(1 << i for place, i in enumerate(rules[0]) if place not in same),
+            sum(1 << i for place, i in enumerate(rules[1]) if place not in same.values()),
+        )
+        names = [
+            [side.index.rules[i].name for i in those]
+            for side, those in zip(self._sides, rules, strict=True)
         ]
-        kept = _common(*keys)
-        positions = [list(bits(active)) for active in self._active]
-        changed = [
-            sum(1 << i for place, i in enumerate(where) if not common >> place & 1)
-            for where, common in zip(positions, kept, strict=True)
-        ]
-        return changed[0], changed[1]
+        pairs = {(rules[0][one], rules[1][other]) for one, other in same.items()}
+        # Between two rules that are the same, a rule of the same name was changed in its place.
+        start = (0, 0)
+        for end in (*same.items(), (len(old), len(new))):
+            inside = _common(names[0][start[0] : end[0]], names[1][start[1] : end[1]])
+            pairs |= {
+                (rules[0][start[0] + one], rules[1][start[1] + other])
+                for one, other in inside.items()
+            }
+            start = (end[0] + 1, end[1] + 1)
+        return changed, {*pairs, (None, None)}
+
+
+def _unknown(part: Mapping) -> _Difference:
+    """In the place of all differences that were not looked for."""
+    who = f"requesters that were not compared: more than {MAX_CLASSES} classes"
+    return _Difference((who, ""), Requester(), ((None, part), (None, part)))
 
 
 def _merged(place: Requester, other: Requester) -> Requester:
@@ -307,14 +329,30 @@ def _merged(place: Requester, other: Requester) -> Requester:
 
 
 def _key(engine: PolicyEngine, index: SiteIndex, rule: int) -> object:
-    """What decides about the outcome of a rule at this moment, the mapping apart."""
+    """All that decides whom a rule is for and what it does at this moment, the mapping apart."""
     site, asked = index.policy.site, index.rules[rule]
     weights = engine.conditions.weights.get((site, asked.name), {})
+    unregistered = index.policy.allow_unregistered_rlocs
     return (
         asked,
-        tuple(sorted((int(rloc), w) for rloc, w in weights.items())),
-        _health(engine.conditions, asked, index.policy.allow_unregistered_rlocs),
+        tuple(sorted((int(rloc), weight) for rloc, weight in weights.items())),
+        unregistered and any(asked.action.named()),
+        _health(engine.conditions, asked, unregistered),
+        _Same(engine.sites) if asked.match.sites else None,
     )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Same:
+    """Lookups in a key: equal when they are, all with one hash."""
+
+    sites: Sites
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.sites == other.sites
+
+    def __hash__(self) -> int:
+        return 0
 
 
 def _health(conditions: Conditions, rule: PolicyRule, unregistered: bool) -> object:
@@ -344,10 +382,7 @@ def _active(engine: PolicyEngine, site: str | None, now: float) -> int:
     return engine.open(site, now) & engine.holding(site)
 
 
-def _common(old: Sequence[object], new: Sequence[object]) -> Pair:
-    """The positions of both sequences that a longest common subsequence keeps, as masks."""
-    kept_old = kept_new = 0
-    for one, other, size in SequenceMatcher(None, old, new, autojunk=False).get_matching_blocks():
-        kept_old |= ((1 << size) - 1) << one
-        kept_new |= ((1 << size) - 1) << other
-    return kept_old, kept_new
+def _common(old: Sequence[object], new: Sequence[object]) -> dict[int, int]:
+    """Positions in both sequences of what they have in common, in order."""
+    blocks = SequenceMatcher(None, old, new, autojunk=False).get_matching_blocks()
+    return {one + n: other + n for one, other, size in blocks for n in range(size)}
