@@ -5,6 +5,8 @@ Map-Requests for these prefixes are answered by the mapping system.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from lisp_sdn.address import EidPrefix
 from lisp_sdn.config import Config, XtrSettings
 from lisp_sdn.model import Locator, Mapping
@@ -15,6 +17,11 @@ from lisp_sdn.xtr.timers import Timers
 
 REGISTER_INTERVAL = 60.0
 """Seconds between Map-Registers; a Map-Server forgets after three of them."""
+
+RECORD_ROOM = 576 - 20 - 8 - 16 - 32 - 24
+"""Octets for the records of a Map-Register: RFC 9301 section 5 allows 576 without knowledge of
+the path, less IPv4 and UDP header, its own header, the longest Authentication Data, and the
+xTR-ID with the Site-ID."""
 
 TIMER = ("register", 0)
 
@@ -54,8 +61,9 @@ class Etr:
         if not records:
             return
         self._timers.schedule(TIMER, now + REGISTER_INTERVAL)
-        self._out.counters["map-registers-out"] += 1
-        self._out.act(Register(self._settings.name, records))
+        for part in _split(records):
+            self._out.counters["map-registers-out"] += 1
+            self._out.act(Register(self._settings.name, part))
 
     def due(self, now: float) -> None:
         """An xTR whose switch is away stops registering; its registration runs out by itself."""
@@ -63,3 +71,17 @@ class Etr:
             self.register(now)
         else:
             self._out.event("registration.stopped", self._settings.name, reason="switch away")
+
+
+def _split(records: tuple[EidRecord, ...]) -> Iterator[tuple[EidRecord, ...]]:
+    """As many records a message as fit a control packet whose path is not known."""
+    part: list[EidRecord] = []
+    room = RECORD_ROOM
+    for record in records:
+        size = len(record.serialize())
+        if part and size > room:
+            yield tuple(part)
+            part, room = [], RECORD_ROOM
+        part.append(record)
+        room -= size
+    yield tuple(part)

@@ -33,6 +33,9 @@ from lisp_sdn.xtr.requests import Resolve
 from lisp_sdn.xtr.timers import Timers
 from lisp_sdn.xtr.topology import Topology
 
+MAX_ITR_RLOCS = 32
+"""RFC 9301 section 5.2: IRC has five bits."""
+
 IN_FLIGHT = 2.0
 """Seconds after which a miss for an installed entry means that its flow is not there."""
 
@@ -220,7 +223,7 @@ class Itr:
         request = MapRequest(
             nonce,
             resolution.source,
-            self._topology().rlocs,
+            self._topology().rlocs[:MAX_ITR_RLOCS],
             (RequestRecord(resolution.eid),),
             smr_invoked=resolution.smr_invoked,
         )

@@ -7,13 +7,15 @@ from ipaddress import IPv4Address, ip_address
 
 import pytest
 
-from lisp_sdn.actions import PortInfo
+from lisp_sdn.actions import PacketIn, PortInfo
 from lisp_sdn.address import EidPrefix
 from lisp_sdn.config import load
 from lisp_sdn.errors import BadLength, BadValue, DecodeError, Truncated, Unsupported
-from lisp_sdn.rules import Ruleset
-from lisp_sdn.xtr import Register, Xtr, frames, replies
+from lisp_sdn.rules import CookieClass, Ruleset, cookie
+from lisp_sdn.wire import MapRegister
+from lisp_sdn.xtr import Register, Resolve, Xtr, frames, replies
 from lisp_sdn.xtr.hosts import ASK_ATTEMPTS, Host, Hosts, Learned
+from lisp_sdn.xtr.pipeline import Punt
 from lisp_sdn.xtr.queue import Purpose, Resolution, Resolutions
 
 A = Host(1, ip_address("10.1.0.1"), 1, "02:00:00:00:00:01")
@@ -160,3 +162,38 @@ def test_every_prefix_is_registered_with_every_rloc_every_minute() -> None:
     assert xtr.serves(eid("[1] 10.1.2.0/24"))
     assert not xtr.serves(eid("[1] 10.0.0.0/8"))
     assert str(xtr.source_rloc(6)) == "2001:db8::1"
+
+
+def test_many_prefixes_are_registered_in_messages_of_576_octets() -> None:
+    prefixes = ", ".join(f"{{prefix: 10.{number}.0.0/16, iid: {number}}}" for number in range(60))
+    config = load(
+        f"""
+sites: [{{name: a, authentication_keys: [{{key: k}}], eid_prefixes: [{prefixes}]}}]
+xtrs: [{{name: xa, site: a, datapath_id: 1, rlocs: [{{rloc: 192.0.2.1}}, {{rloc: "2001:db8::1"}}]}}]
+"""
+    )
+    xtr = Xtr(config.xtrs[0], config, random.Random(1))
+    registers = [action for action in xtr.start(0.0) if isinstance(action, Register)]
+    assert len(registers) > 1
+    named = [str(record.eid) for register in registers for record in register.records]
+    assert named == [str(entry.eid) for entry in config.sites[0].eid_prefixes]
+    for register in registers:
+        message = MapRegister(1, register.records, 1, 3, bytes(32), xtr_id=1, site_id=1)
+        assert len(message.serialize()) + 28 <= 576
+
+
+def test_a_map_request_names_at_most_32_rlocs() -> None:
+    rlocs = ", ".join(f"{{rloc: 192.0.2.{number}}}" for number in range(1, 41))
+    config = load(
+        CONFIG.replace(
+            '[{rloc: 192.0.2.1, priority: 3, weight: 40}, {rloc: "2001:db8::1"}]', f"[{rlocs}]"
+        )
+    )
+    xtr = Xtr(config.xtrs[0], config, random.Random(1))
+    xtr.connected(PORTS, 0.0)
+    xtr.installed(PORTS, Ruleset(), 0.0)
+    packet = replies.ipv4(IPv4Address("10.1.0.1"), IPv4Address("10.2.0.1"), 253, b"")
+    frame = replies.ip_frame("02:00:5e:00:00:fe", A.mac, 4, packet)
+    event = PacketIn(0xA, 4, cookie(CookieClass.PIPELINE, Punt.MISS), 1, frame, 1)
+    (resolve,) = [a for a in xtr.packet_in(event, 0.0) if isinstance(a, Resolve)]
+    assert len(resolve.request.itr_rlocs) == 32
