@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import threading
 import urllib.error
@@ -10,7 +9,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote, urlencode, urlsplit
 
 from rich.console import Console
@@ -125,7 +124,7 @@ class Client:
             request.add_header("Authorization", f"Bearer {self._token}")
         for name, value in (headers or {}).items():
             request.add_header(name, value)
-        with told_when_slow(f"waiting for {urlsplit(self.url).netloc}"):
+        with Waiting(f"waiting for {urlsplit(self.url).netloc}"):
             answer = self._exchange(request)
         self.now = answer.now or self.now
         return answer
@@ -162,19 +161,36 @@ def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-@contextlib.contextmanager
-def told_when_slow(what: str) -> Iterator[None]:
-    """Show on stderr what is waited for, when it takes longer than PATIENCE and a person looks."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield
-        return
-    status = Status(f"{what} ...", console=console)
-    timer = threading.Timer(PATIENCE, status.start)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-        status.stop()
+class Waiting:
+    """Tells on stderr what is waited for, when it takes longer than PATIENCE and a person looks.
+
+    A context manager. Inside of another one it says nothing: the outer one knows better.
+    """
+
+    _active = False
+
+    def __init__(self, what: str) -> None:
+        console = Console(stderr=True)
+        self._status = Status(f"{what} ...", console=console)
+        self._outermost = console.is_terminal and not Waiting._active
+        self._timer = threading.Timer(PATIENCE, self._status.start)
+        self._timer.daemon = True
+
+    def __enter__(self) -> Self:
+        """Begin to wait."""
+        if self._outermost:
+            Waiting._active = True
+            self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """It came, or not."""
+        if self._outermost:
+            Waiting._active = False
+            self._timer.cancel()
+            self._timer.join()
+            self._status.stop()
+
+    def update(self, what: str) -> None:
+        """How far it has come."""
+        self._status.update(f"{what} ...")

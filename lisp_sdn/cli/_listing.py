@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from lisp_sdn.cli._client import Waiting
 from lisp_sdn.cli._context import Session
 from lisp_sdn.cli._output import at_most, print_json_list, table, text
 
@@ -27,7 +28,13 @@ def listing(
     if session.as_json:
         print_json_list(items)
         return
-    table(columns, (row(item) for item in items), empty)
+    with Waiting("reading") as waiting:
+        rows = []
+        for item in items:
+            rows.append(row(item))
+            if len(rows) % 1000 == 0:
+                waiting.update(f"reading: {len(rows)} entries")
+    table(columns, rows, empty)
 
 
 def locators(entry: Entry) -> str:

@@ -11,10 +11,11 @@ from typing import Any
 
 import click
 
-from lisp_sdn.cli._client import segment
+from lisp_sdn.cli._client import Waiting, segment
 from lisp_sdn.cli._context import REFUSED, Session, command, iid_option
 from lisp_sdn.cli._listing import locators
 from lisp_sdn.cli._output import console, fields, print_json
+from lisp_sdn.errors import LispError
 
 CHUNK = 1000
 """Lines of an import that go into one request."""
@@ -127,17 +128,19 @@ def export_mappings(session: Session, /, **query: object) -> None:
 def import_mappings(session: Session, file: Any) -> None:
     """Set the mappings of a JSON-lines FILE ("-": standard input), a thousand at a time."""
     done = first = 0
-    for lines in _chunks(file):
-        try:
-            answer = session.client.send(
-                "POST", "/mappings", b"".join(lines), media="application/x-ndjson"
-            )
-        except Exception:
-            if first:
-                sys.stderr.write(f"lines 1 to {first} are set; numbers below count from there\n")
-            raise
-        first += len(lines)
-        done += answer.document["set"]
+    with Waiting("importing") as waiting:
+        for lines in _chunks(file):
+            try:
+                answer = session.client.send(
+                    "POST", "/mappings", b"".join(lines), media="application/x-ndjson"
+                )
+            except LispError:
+                if first:
+                    sys.stderr.write(f"lines 1 to {first} are set; line numbers count from there\n")
+                raise
+            first += len(lines)
+            done += answer.document["set"]
+            waiting.update(f"importing: {done} mappings set")
     if session.as_json:
         print_json({"set": done})
         return

@@ -1,0 +1,74 @@
+"""What lispctl says while it waits, and what it makes of answers."""
+
+from __future__ import annotations
+
+import io
+import time
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from lisp_sdn.cli import _client
+from lisp_sdn.cli._client import Refused, Waiting
+
+
+class Terminal:
+    """Stands for the terminal of a person."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, patience: float) -> None:
+        self.output = io.StringIO()
+        console = Console(file=self.output, force_terminal=True, width=80)
+        monkeypatch.setattr(_client, "Console", lambda **_: console)
+        monkeypatch.setattr(_client, "PATIENCE", patience)
+
+    def shows(self, text: str) -> bool:
+        """Whether the text appears within five seconds."""
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
+            if text in self.output.getvalue():
+                return True
+            time.sleep(0.005)
+        return False
+
+
+def test_a_long_wait_is_told_and_its_progress_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal(monkeypatch, 0.001)
+    with Waiting("importing") as waiting:
+        assert terminal.shows("importing ...")
+        with Waiting("waiting for 127.0.0.1"):
+            waiting.update("importing: 1000 mappings set")
+            assert terminal.shows("1000 mappings set")
+    assert "127.0.0.1" not in terminal.output.getvalue(), "the outer one knows better"
+
+
+def test_a_short_wait_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal(monkeypatch, 60)
+    with Waiting("waiting"):
+        pass
+    with Waiting("waiting"):
+        pass
+    assert "waiting" not in terminal.output.getvalue()
+
+
+def test_a_program_that_reads_is_told_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with Waiting("waiting") as waiting:
+        waiting.update("still waiting")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_every_mistake_is_one_line() -> None:
+    errors: list[dict[str, Any]] = [
+        {"pointer": "#/locators/0/rloc", "detail": "'x' is no address"},
+        {"line": 7, "detail": "not JSON"},
+        {"parameter": "limit", "detail": "too large"},
+        {"detail": "something else"},
+    ]
+    refused = Refused(422, {"detail": "the body is not as expected", "errors": errors})
+    assert list(refused.lines()) == [
+        "the body is not as expected",
+        "  locators.0.rloc: 'x' is no address",
+        "  line 7: not JSON",
+        "  limit: too large",
+        "  something else",
+    ]
