@@ -138,8 +138,7 @@ def _run(
     system = _system(config, store)
     worker = Worker(system, FastPath(system), store, flusher=flusher)
     worker.stop_on_signals()
-    now = worker.clock()
-    worker.carry_out(system.start(now), now)
+    worker.start()
     for sock in sockets:
         worker.add_socket(sock)
     replicas = None
@@ -184,8 +183,7 @@ def _run_copy(config: Config, endpoints: list[Endpoint], descriptor: int) -> Non
     copy = Copy(socket.socket(fileno=descriptor), serve)
     worker = Worker(system, FastPath(system), store, hand_over=copy.hand_over)
     worker.stop_on_signals()
-    now = worker.clock()
-    worker.carry_out(system.start(now), now)
+    worker.start()
     copy.attach(worker)
     worker.run()
     worker.close()

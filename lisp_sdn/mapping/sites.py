@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from lisp_sdn.mapping.database import Registrar
 from lisp_sdn.mapping.nonces import Nonces
 from lisp_sdn.mapping.table import PrefixTable, code_of
 from lisp_sdn.model import Act, Locator
+
+_BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 
 MAX_REGISTRARS = 10_000
 """ETRs per site that may hold registrations; every one has shown a valid key."""
@@ -93,7 +96,7 @@ class Site:
                 if self._allowed_rlocs:
                     return Refused("rloc-not-allowed", f"{rloc} is no address in allowed_rlocs")
                 continue
-            if rloc.is_multicast or rloc.is_unspecified or str(rloc) == "255.255.255.255":
+            if rloc.is_multicast or rloc.is_unspecified or rloc == _BROADCAST:
                 return Refused("bad-rloc", f"{rloc} cannot be an RLOC, expected a unicast address")
             if self._allowed_rlocs and not any(rloc in net for net in self._allowed_rlocs):
                 allowed = ", ".join(str(net) for net in self._allowed_rlocs)
