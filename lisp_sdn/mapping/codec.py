@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from functools import lru_cache
 from struct import Struct
 from struct import error as StructError
+from weakref import WeakValueDictionary
 
 from lisp_sdn.address import MAX_IID, EidPrefix, Endpoint, SourceDestPrefix
 from lisp_sdn.errors import DecodeError, StoreError
@@ -85,6 +87,7 @@ def _etr(identity: Identity) -> bytes:
     return b"x" + site_id.to_bytes(8, "big") + xtr_id.to_bytes(16, "big")
 
 
+@lru_cache(maxsize=4096)
 def _read_etr(data: bytes) -> Identity:
     kind, rest = data[:1], data[1:]
     if (kind, len(rest)) in ((b"4", 4), (b"6", 16)):
@@ -155,12 +158,17 @@ def registration_value(entry: Registration, registrar: Registrar) -> bytes:
     return head + address + records_of(entry.rloc_set)
 
 
+@lru_cache(maxsize=4096)
+def _endpoint(address: bytes, port: int) -> Endpoint:
+    return Endpoint(ipaddress.ip_address(address), port)
+
+
 class RegistrationReader:
     """Reads values back; an RLOC-set that many share is decoded once."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._rloc_sets: dict[bytes, RlocSet] = {}
+        self._rloc_sets: WeakValueDictionary[bytes, RlocSet] = WeakValueDictionary()
 
     def read(self, value: bytes) -> Stored:
         """Inverse of `registration_value`. Raises StoreError."""
@@ -169,9 +177,7 @@ class RegistrationReader:
                 _HEAD.unpack_from(value)
             )
             end = _HEAD.size + length
-            source = None
-            if length:
-                source = Endpoint(ipaddress.ip_address(value[_HEAD.size : end]), port)
+            source = _endpoint(value[_HEAD.size : end], port) if length else None
             rloc_set = self._rloc_set(value[end:])
             return Stored(
                 ttl, flags, version, Act(action), key_id, algorithm,

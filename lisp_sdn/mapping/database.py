@@ -277,7 +277,10 @@ class Database:
         """Add a registration; its registrar must not have one under this key yet."""
         place = self._make_place(key)
         entry.next = place.table.get(entry.code)
-        place.table.put(entry)
+        if entry.next is None:
+            place.table.put_new(entry)
+        else:
+            place.table.put(entry)
         self._count(entry, 1)
         return place
 

@@ -51,8 +51,6 @@ class Nonces:
             return None
         last = self._last.get((key_id, etr))
         if last is None:
-            if len(self._last) >= MAX_ETRS:
-                return f"nonces of {MAX_ETRS} ETRs are kept already"
             last = self._highest.get(key_id)
             if plausible or last is None:
                 return None
@@ -60,9 +58,18 @@ class Nonces:
             return None
         return f"nonce {nonce:#x} is not greater than the last one, {last:#x}: possible replay"
 
-    def accept(self, key_id: int, etr: Identity, nonce: int) -> None:
-        """Remember the nonce of an accepted Map-Register."""
+    def accept(self, key_id: int, etr: Identity, nonce: int) -> tuple[int, Identity] | None:
+        """Remember the nonce of an accepted Map-Register.
+
+        Returns the (Key ID, ETR) that is forgotten for it, if there are too many: the one that
+        was silent longest.
+        """
+        self._last.pop((key_id, etr), None)
         self._last[key_id, etr] = nonce
+        forgotten = None
+        if len(self._last) > MAX_ETRS:
+            forgotten = next(iter(self._last))
+            del self._last[forgotten]
         if nonce > self._highest.get(key_id, -1):
             self._highest[key_id] = nonce
         if self.rule is NonceCheck.NOT_SEEN:
@@ -70,3 +77,4 @@ class Nonces:
             seen[nonce] = None
             if len(seen) > WINDOW:
                 del seen[next(iter(seen))]
+        return forgotten

@@ -18,6 +18,7 @@ from lisp_sdn.mapping.database import (
     Key,
     Place,
     Registrar,
+    RlocSet,
     destination_of,
     signature,
 )
@@ -48,9 +49,10 @@ def recover(
         if site is not None:
             site.nonces.accept(key_id, identity, nonce)
     reader = codec.RegistrationReader(database)
+    allowed: set[tuple[Site, RlocSet]] = set()
     for key, value in store.load(Table.REGISTRATIONS):
         try:
-            refused = _restore(sites, server, reader, key, value, now)
+            refused = _restore(sites, server, reader, key, value, now, allowed)
         except StoreError as error:
             refused = Refused("store-unreadable", str(error))
         if refused is not None:
@@ -70,6 +72,7 @@ def _restore(
     name: bytes,
     value: bytes,
     now: float,
+    allowed: set[tuple[Site, RlocSet]],
 ) -> Refused | None:
     site_name, key, identity = codec.read_registration_key(name)
     found = _place(sites, site_name, key)
@@ -77,9 +80,11 @@ def _restore(
         return found
     site, owner = found
     stored = reader.read(value)
-    problem = site.rloc_problem(stored.rloc_set.locators)
-    if problem is not None:
-        return problem
+    if (site, stored.rloc_set) not in allowed:
+        problem = site.rloc_problem(stored.rloc_set.locators)
+        if problem is not None:
+            return problem
+        allowed.add((site, stored.rloc_set))
     registrar = _registrar(site, identity, stored)
     if registrar is None:
         return Refused("too-many-etrs", f"{key}: site {site_name} has the most ETRs")

@@ -190,7 +190,9 @@ class MapServer:
         except StoreFull as error:
             registrar.source, registrar.key_id, registrar.algorithm = before
             return self._refuse(message, site, Refused(error.reason, str(error)), source, now)
-        site.nonces.accept(message.key_id, registrar.identity, message.nonce)
+        forgotten = site.nonces.accept(message.key_id, registrar.identity, message.nonce)
+        if forgotten is not None:
+            self._store.append([Change(Table.NONCES, codec.nonce_key(site.name, *forgotten), None)])
         registrar.last = digest
         site.last_registration = now
         flags = flags_of(message)
@@ -274,12 +276,11 @@ class MapServer:
         self, key: Key, entry: Registration, owner: ConfiguredPrefix, *, expires: bool = True
     ) -> None:
         """Put a registration that the site may hold into the database."""
-        first = self._database.head(key) is None
         place = self._database.add(key, entry)
         if expires:
             self._wheel.schedule(place, entry)
         owner.site.registrations += 1
-        if first and destination_of(key) != owner.eid:
+        if entry.next is None and destination_of(key) != owner.eid:
             owner.more_specifics += 1
 
     def remove(self, key: Key, registrar: Registrar) -> Registration | None:

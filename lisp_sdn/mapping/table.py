@@ -84,10 +84,17 @@ class PrefixTable(Generic[V]):
 
     def put(self, value: V) -> None:
         """Keep `value` under its code, in the place of any other there."""
-        code = value.code
-        if self.get(code) is None:
-            self._codes.add(code)
-        packed, length = self._key(code)
+        if self.get(value.code) is None:
+            self._codes.add(value.code)
+        self._insert(value)
+
+    def put_new(self, value: V) -> None:
+        """`put` for a code that is not here, as the caller knows."""
+        self._codes.add(value.code)
+        self._insert(value)
+
+    def _insert(self, value: V) -> None:
+        packed, length = self._key(value.code)
         self._trie.insert(packed, length, value)
 
     def remove(self, code: int) -> None:
