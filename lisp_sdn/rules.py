@@ -29,6 +29,7 @@ class CookieClass(IntEnum):
     INTERWORKING = 7
     ALT = 8
     DECAPSULATION = 9
+    RLOC_SET = 10
 
 
 def cookie(kind: CookieClass, value: int = 0) -> int:

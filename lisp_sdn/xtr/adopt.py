@@ -6,22 +6,24 @@ are, and is asked for again; only what then differs is sent.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
 from lisp_sdn.address import EidPrefix, IPAddress, IPNetwork, SourceDestPrefix
 from lisp_sdn.model import Act, Locator, Mapping
 from lisp_sdn.rules import (
-    Bucket,
     CookieClass,
     FlowRule,
     GroupRule,
     Output,
+    RuleAction,
     Ruleset,
     SetField,
     ToGroup,
     cookie_class,
 )
+from lisp_sdn.xtr import rlocsets
 from lisp_sdn.xtr.cache import CacheKey, Entry, Via
 from lisp_sdn.xtr.compiler import cache_match, cache_priority
 from lisp_sdn.xtr.frames import ETH_IPV4, ETH_IPV6
@@ -36,6 +38,7 @@ _NEGATIVE_TTL_MINUTES = 15
 def entries(installed: Ruleset, now: float, lifetime: float) -> Iterator[Entry]:
     """Map-cache entries of the flows found. lifetime: seconds until they need confirmation."""
     groups = {rule.group_id: rule for rule in installed.groups}
+    spread = _spread(installed)
     for found in installed.flows:
         if cookie_class(found.cookie) is not CookieClass.MAP_CACHE:
             continue
@@ -49,8 +52,30 @@ def entries(installed: Ruleset, now: float, lifetime: float) -> Iterator[Entry]:
         if None in used:
             continue
         kept = tuple(rule for rule in used if rule is not None)
-        mapping = _mapping(key, rule, kept)
-        yield Entry(key, mapping, now, now, now + lifetime, Via.ADOPTED, adopted=((rule,), kept))
+        shared = spread.get(_set_number(rule), ())
+        if rule.goto == TableId.SPREAD and not shared:
+            continue
+        mapping = _mapping(key, rule, kept, shared)
+        flows = (rule, *shared)
+        yield Entry(key, mapping, now, now, now + lifetime, Via.ADOPTED, adopted=(flows, kept))
+
+
+def _spread(installed: Ruleset) -> dict[int, tuple[FlowRule, ...]]:
+    """The rules of RLOC-sets with several locators, by number of the set."""
+    found: dict[int, list[FlowRule]] = {}
+    for rule in installed.flows:
+        number = dict(rule.match).get(rlocsets.SET_REGISTER)
+        if cookie_class(rule.cookie) is CookieClass.RLOC_SET and isinstance(number, int):
+            found.setdefault(number, []).append(normalise(rule))
+    return {number: tuple(sorted(rules, key=repr)) for number, rules in found.items()}
+
+
+def _set_number(rule: FlowRule) -> int:
+    """The RLOC-set that a map-cache flow continues with; 0 for none."""
+    for action in rule.actions:
+        if isinstance(action, SetField) and action.field == rlocsets.SET_REGISTER:
+            return _number(action.value)
+    return 0
 
 
 def _key(rule: FlowRule) -> CacheKey | None:
@@ -74,24 +99,43 @@ def _key(rule: FlowRule) -> CacheKey | None:
     return destination if source is None else SourceDestPrefix(source, destination)
 
 
-def _mapping(key: CacheKey, rule: FlowRule, groups: tuple[GroupRule, ...]) -> Mapping:
+def _mapping(
+    key: CacheKey,
+    rule: FlowRule,
+    groups: tuple[GroupRule, ...],
+    shared: tuple[FlowRule, ...],
+) -> Mapping:
     """As much of the mapping as flow and group tell: the locators in use, or the action."""
     eid = key.destination if isinstance(key, SourceDestPrefix) else key
     act = (rule.cookie >> 24 & 0xFF) - 1
     if act >= 0:
         action = Act(act) if act in set(Act) else Act.NO_ACTION
         return Mapping(eid, (), _NEGATIVE_TTL_MINUTES, action)
-    locators = [_locator(bucket) for group in groups for bucket in group.buckets]
-    return Mapping(eid).with_locators(tuple(item for item in locators if item is not None))
+    weights: Counter[IPAddress] = Counter()
+    for bucket in (bucket for group in groups for bucket in group.buckets):
+        weights.update(_outer(bucket.actions, bucket.weight))
+    for part in shared:
+        _, mask = _slots(part)
+        weights.update(_outer(part.actions, rlocsets.SLOTS - mask))
+    locators = (Locator(rloc, 1, min(255, weight)) for rloc, weight in weights.items())
+    return Mapping(eid).with_locators(tuple(locators))
 
 
-def _locator(bucket: Bucket) -> Locator | None:
-    for action in bucket.actions:
+def _outer(actions: tuple[RuleAction, ...], weight: int) -> dict[IPAddress, int]:
+    """The outer destination that actions set, with a weight."""
+    for action in actions:
         if isinstance(action, SetField) and action.field in ("tun_ipv4_dst", "tun_ipv6_dst"):
             rloc = action.value
             if isinstance(rloc, IPv4Address | IPv6Address):
-                return Locator(rloc, 1, min(255, bucket.weight))
-    return None
+                return {rloc: weight}
+    return {}
+
+
+def _slots(rule: FlowRule) -> tuple[int, int]:
+    value = dict(rule.match).get(rlocsets.SLOT_REGISTER)
+    if isinstance(value, tuple):
+        return value
+    return (_number(value), rlocsets.SLOTS - 1)
 
 
 def hosts(installed: Ruleset) -> Iterator[Host]:

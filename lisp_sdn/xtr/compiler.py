@@ -179,6 +179,26 @@ def rloc_sets(node: Node, topology: Topology) -> tuple[RlocSet, ...]:
     return tuple(rlocs for rlocs in sets if rlocsets.best(rlocs, topology))
 
 
+def rloc_set(rlocs: RlocSet, topology: Topology, group_of: GroupOf) -> Compiled:
+    """The rules that an RLOC-set has by itself, for all EIDs behind it."""
+    if topology.tunnel_port is None or not rlocsets.spreads(rlocs, topology):
+        return Compiled()
+    return Compiled(tuple(rlocsets.spread_rules(group_of(rlocs), rlocs, topology)))
+
+
+def direct_actions(entry: Entry, topology: Topology, group_of: GroupOf) -> tuple[RuleAction, ...]:
+    """How one packet goes where the flow of an entry would send it, past the tables."""
+    if entry.active is not None:
+        rlocs = rlocsets.normalise(entry.active.locators)
+        if topology.tunnel_port is not None and rlocsets.spreads(rlocs, topology):
+            (rloc, *_) = rlocsets.next_hops(rlocs, topology)
+            outer = rlocsets.tunnel_fields(rloc, topology.rlocs)
+            tunnel_id = SetField("tunnel_id", entry.destination.iid)
+            return (DecTtl(), tunnel_id, *outer, Output(topology.tunnel_port))
+    flows = cache_entry(entry, topology, group_of).flows
+    return flows[0].actions if flows and flows[0].goto is None else ()
+
+
 def cache_entry(entry: Entry, topology: Topology, group_of: GroupOf) -> Compiled:
     """The rules of one map-cache entry."""
     if entry.active is None:
@@ -211,6 +231,9 @@ def _forwarding(
     rlocs = rlocsets.normalise(mapping.locators)
     if topology.tunnel_port is None or not rlocsets.best(rlocs, topology):
         return (), None, None
+    if rlocsets.spreads(rlocs, topology):
+        through = rlocsets.spread_actions(group_of(rlocs))
+        return (DecTtl(), SetField("tunnel_id", eid.iid), *through), None, TableId.SPREAD
     group = rlocsets.group(group_of(rlocs), rlocs, topology)
     return (DecTtl(), SetField("tunnel_id", eid.iid), ToGroup(group.group_id)), group, None
 

@@ -12,7 +12,8 @@ from lisp_sdn.xtr.requests import Register, Resolve
 XtrAction = Action | Resolve | Register
 
 Owner = tuple[str, Any]
-"""Owns rules: ("cache", destination prefix), ("host", key), ("pending", key), ("static", 0)."""
+"""Owns rules: ("set", RLOC-set), ("cache", destination prefix), ("host", key), ("pending", key),
+("static", 0)."""
 
 
 class Outbox:

@@ -57,6 +57,8 @@ class Owners:
         if kind == "cache":
             node = self._cache.node(key)
             return compiler.destination(node, topology, group_of) if node else Compiled()
+        if kind == "set":
+            return compiler.rloc_set(key, topology, group_of)
         resolution = self._resolutions.miss(host_eid(*key))
         if resolution is None or not resolution.announced:
             return Compiled()

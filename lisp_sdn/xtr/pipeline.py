@@ -38,6 +38,7 @@ class TableId(IntEnum):
     LOCAL_EIDS = 2
     MAP_CACHE = 3
     MISS = 4
+    SPREAD = 5
 
 
 class Punt(IntEnum):
@@ -116,11 +117,12 @@ TABLES = (
     ),
     Table(
         TableId.MAP_CACHE,
-        "(instance-ID, [source], destination prefix) -> dec_ttl, tunnel_id, group; or drop; "
+        "(instance-ID, [source], destination prefix) -> dec_ttl, tunnel_id, group, or hash "
+        "and number of the RLOC-set; or drop; "
         "from the tunnel: drop",
         _fields("ipv4_src ipv6_src " + _DESTINATION),
-        frozenset((DecTtl, SetField, ToGroup, ToController)),
-        frozenset((TableId.MISS,)),
+        frozenset((DecTtl, SetField, ToGroup, Multipath, ToController)),
+        frozenset((TableId.MISS, TableId.SPREAD)),
         "next table",
     ),
     Table(
@@ -128,6 +130,15 @@ TABLES = (
         "map-cache miss -> controller, metered per port",
         _fields("in_port"),
         frozenset((ToController,)),
+        frozenset(),
+        "drop",
+    ),
+    Table(
+        TableId.SPREAD,
+        "RLOC-set with several locators: (number of the set, slot of the flow's hash) -> outer "
+        "addresses, tunnel port; slots by weight",
+        _fields("reg0 reg1"),
+        frozenset((SetField, Output)),
         frozenset(),
         "drop",
     ),

@@ -22,6 +22,12 @@ Compile = Callable[[Owner, GroupOf], Compiled]
 SetsOf = Callable[[Owner], tuple[RlocSet, ...]]
 
 _NOTHING = Compiled()
+_SET = "set"
+
+
+def set_owner(rlocs: RlocSet) -> Owner:
+    """An RLOC-set as the owner of rules."""
+    return (_SET, rlocs)
 
 
 def merge(parts: Iterable[Compiled]) -> Ruleset:
@@ -51,6 +57,7 @@ class Program:
         self._sets: dict[Owner, tuple[RlocSet, ...]] = {}
         self._set_uses: Counter[RlocSet] = Counter()
         self._group_uses: Counter[int] = Counter()
+        self._flow_uses: Counter[FlowKey] = Counter()
         self._flow_owner: dict[FlowKey, Owner] = {}
         self.installed: Installed | None = None
 
@@ -58,6 +65,7 @@ class Program:
         """What all owners want; depends on nothing else."""
         listed = list(owners)
         numbers = rlocsets.assign(item for owner in listed for item in self._sets_of(owner))
+        listed += [set_owner(rlocs) for rlocs in numbers]
         return merge(self._compile(owner, numbers.__getitem__) for owner in listed)
 
     def owner(self, key: FlowKey) -> Owner | None:
@@ -88,12 +96,13 @@ class Program:
         self._sets.clear()
         self._set_uses.clear()
         self._group_uses.clear()
+        self._flow_uses.clear()
         self._flow_owner.clear()
         self.installed = Installed(installed)
         listed = list(owners)
         self._count_sets(listed)
         self._numbers = GroupNumbers(self._set_uses)
-        for owner in listed:
+        for owner in [*listed, *self.set_owners()]:
             self._note(owner, self._compile(owner, self.number))
         parts = self._compiled.values()
         return changes_to(
@@ -122,20 +131,22 @@ class Program:
         owners = list(dirty)
         if self.installed is None or not owners:
             return []
-        owners += self._renumber(owners)
+        # RLOC-sets first: a map-cache flow finds the rules that it continues in.
+        sets, others = self._renumber(owners)
+        owners = [*sets, *(owner for owner in owners if owner not in sets), *others]
         flows: dict[FlowKey, FlowRule] = {}
         groups: dict[int, GroupRule] = {}
         meters = {}
         before: list[Compiled] = []
         for owner in owners:
             old = self._compiled.get(owner, _NOTHING)
-            new = self._compile(owner, self.number)
+            new = _NOTHING if self._is_gone(owner) else self._compile(owner, self.number)
             before.append(old)
             self._note(owner, new)
             flows.update({rule.key: rule for rule in new.flows})
             groups.update({rule.group_id: rule for rule in new.groups})
             meters.update({rule.meter_id: rule for rule in new.meters})
-        gone = [rule.key for old in before for rule in old.flows if rule.key not in flows]
+        gone = {r.key for old in before for r in old.flows if not self._flow_uses[r.key]}
         for key in gone:
             self._flow_owner.pop(key, None)
         return self.installed.change(
@@ -151,6 +162,11 @@ class Program:
         old = self._compiled.pop(owner, _NOTHING)
         self._group_uses.subtract(_numbers(old))
         self._group_uses.update(_numbers(new))
+        self._flow_uses.subtract(rule.key for rule in old.flows)
+        self._flow_uses.update(rule.key for rule in new.flows)
+        for rule in old.flows:
+            if not self._flow_uses[rule.key]:
+                del self._flow_uses[rule.key]
         for number in _numbers(old):
             if not self._group_uses[number]:
                 del self._group_uses[number]
@@ -167,8 +183,18 @@ class Program:
                 self._sets[owner] = sets
                 self._set_uses.update(sets)
 
-    def _renumber(self, owners: list[Owner]) -> list[Owner]:
-        """Number the RLOC-sets of these owners; returns others whose number had to change."""
+    def set_owners(self) -> list[Owner]:
+        """The RLOC-sets in use, as owners of the rules that they have by themselves."""
+        return [set_owner(rlocs) for rlocs in self._set_uses]
+
+    def _is_gone(self, owner: Owner) -> bool:
+        return owner[0] == _SET and owner[1] not in self._numbers
+
+    def _renumber(self, owners: list[Owner]) -> tuple[list[Owner], list[Owner]]:
+        """Number the RLOC-sets of these owners.
+
+        Returns the sets that are new, gone or numbered anew, and other owners that use these.
+        """
         touched = {item for owner in owners for item in self._sets.get(owner, ())}
         self._count_sets(owners)
         touched.update(item for owner in owners for item in self._sets.get(owner, ()))
@@ -177,10 +203,11 @@ class Program:
             del self._set_uses[item]
         new = [item for item in touched if item in self._set_uses and item not in self._numbers]
         moved = self._numbers.change(new, gone)
+        changed = [set_owner(rlocs) for rlocs in (*new, *gone, *moved)]
         if not moved:
-            return []
+            return changed, []
         known = set(owners)
-        return [
+        return changed, [
             owner
             for owner, sets in self._sets.items()
             if owner not in known and not moved.isdisjoint(sets)

@@ -1,20 +1,36 @@
-"""RLOC-sets as OpenFlow groups: one group per distinct RLOC-set, shared by all EIDs behind it.
+"""RLOC-sets as OpenFlow rules, shared by all EIDs behind the set.
 
-The only place that knows how a locator becomes a bucket. The group's number is a hash of the
-RLOC-set as it was mapped, so that a change of reachability changes the buckets and not the flows,
-and a restarted controller arrives at the same numbers.
+The only place that knows how a locator becomes outer addresses. A set of which one locator
+carries the traffic is a group. A set that spreads traffic by weight is a few rules of the SPREAD
+table over 64 slots of a hash that includes UDP ports, which the hash of a SELECT group does not
+(docs/decisions/0004). The number of a set is a hash of the set as it was mapped, so that a
+restarted controller arrives at the same numbers.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address
 
 from lisp_sdn.address import IPAddress
 from lisp_sdn.model import Locator, locator_sort_key
-from lisp_sdn.rules import Bucket, GroupRule, GroupType, Output, SetField
+from lisp_sdn.rules import (
+    Bucket,
+    CookieClass,
+    FieldValue,
+    FlowRule,
+    GroupRule,
+    GroupType,
+    Multipath,
+    Output,
+    RuleAction,
+    SetField,
+    match,
+)
+from lisp_sdn.xtr.compiled import flow
+from lisp_sdn.xtr.pipeline import TableId
 from lisp_sdn.xtr.topology import Topology
 
 
@@ -31,6 +47,13 @@ class RlocSet(tuple[Locator, ...]):
             self._hash = super().__hash__()
         return self._hash
 
+
+SLOTS = 64
+"""Slots of the hash; a weight is kept to the nearest 64th."""
+
+SLOT_REGISTER, SET_REGISTER = "reg0", "reg1"
+HASH_FIELDS = 3
+"""NX_HASH_FIELDS_SYMMETRIC_L3L4_UDP: addresses, protocol, ports of TCP, SCTP and UDP."""
 
 _MAX_GROUP = 0x7FFFFFFF
 
@@ -100,7 +123,11 @@ def tunnel_fields(rloc: IPAddress, own: tuple[IPAddress, ...]) -> tuple[SetField
 
 
 def group(group_id: int, rlocs: RlocSet, topology: Topology) -> GroupRule:
-    """The group of an RLOC-set with at least one locator in `best`."""
+    """The group of an RLOC-set of which one locator carries the traffic.
+
+    INDIRECT: for SELECT, Open vSwitch hashes and recirculates, and a held packet that is released
+    at once then meets what the datapath still has cached from before the group.
+    """
     assert topology.tunnel_port is not None
     return _group(group_id, rlocs, topology.rlocs, topology.tunnel_port)
 
@@ -109,18 +136,73 @@ def group(group_id: int, rlocs: RlocSet, topology: Topology) -> GroupRule:
 def _group(
     group_id: int, rlocs: RlocSet, own: tuple[IPAddress, ...], tunnel_port: int
 ) -> GroupRule:
-    output = Output(tunnel_port)
-    chosen = [
-        (locator, (*tunnel_fields(locator.rloc, own), output))
-        for locator in _best(rlocs, own)
-        if isinstance(locator.rloc, IPAddress)
+    (locator,) = _best(rlocs, own)
+    assert isinstance(locator.rloc, IPAddress)
+    bucket = Bucket((*tunnel_fields(locator.rloc, own), Output(tunnel_port)))
+    return GroupRule(group_id, GroupType.INDIRECT, (bucket,))
+
+
+def spreads(rlocs: RlocSet, topology: Topology) -> bool:
+    """Whether several locators share the traffic."""
+    return len(best(rlocs, topology)) > 1
+
+
+def blocks(weights: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    """Hand out the slots by weight, as few aligned blocks as can be: (first, mask, index).
+
+    Every weight above 0 gets at least one slot; all zero means equal. At most SLOTS weights.
+    """
+    chunks = [
+        (size, index) for index, count in enumerate(_shares(weights)) for size in _powers(count)
     ]
-    if len(chosen) == 1:
-        # Open vSwitch hashes and recirculates for SELECT; a held packet that is released at once
-        # then meets what the datapath still has cached from before the group.
-        return GroupRule(group_id, GroupType.INDIRECT, (Bucket(chosen[0][1]),))
-    buckets = tuple(Bucket(actions, max(1, locator.weight)) for locator, actions in chosen)
-    return GroupRule(group_id, GroupType.SELECT, buckets)
+    first = 0
+    # Largest first: every block then begins at a multiple of its size.
+    for size, index in sorted(chunks, key=lambda chunk: (-chunk[0], chunk[1])):
+        yield first, SLOTS - size, index
+        first += size
+
+
+def _shares(weights: Sequence[int]) -> list[int]:
+    used = list(weights) if any(weights) else [1] * len(weights)
+    total = sum(used)
+    counts = [max(1, SLOTS * weight // total) if weight else 0 for weight in used]
+    # The largest remainder first; where the least of one slot took too much, the largest gives.
+    order = sorted(range(len(used)), key=lambda i: (-(SLOTS * used[i] % total), i))
+    for index in (i for _ in range(SLOTS) for i in order if used[i]):
+        if sum(counts) >= SLOTS:
+            break
+        counts[index] += 1
+    while sum(counts) > SLOTS:
+        counts[counts.index(max(counts))] -= 1
+    return counts
+
+
+def _powers(count: int) -> Iterator[int]:
+    return (1 << bit for bit in range(count.bit_length()) if count >> bit & 1)
+
+
+def spread_rules(number: int, rlocs: RlocSet, topology: Topology) -> Iterator[FlowRule]:
+    """The rules of a set that `spreads`."""
+    assert topology.tunnel_port is not None
+    chosen = best(rlocs, topology)[:SLOTS]
+    for first, mask, index in blocks([locator.weight for locator in chosen]):
+        rloc = chosen[index].rloc
+        assert isinstance(rloc, IPAddress)
+        fields: dict[str, FieldValue] = {SET_REGISTER: number, SLOT_REGISTER: (first, mask)}
+        yield flow(
+            TableId.SPREAD,
+            100,
+            match(**fields),
+            *tunnel_fields(rloc, topology.rlocs),
+            Output(topology.tunnel_port),
+            kind=CookieClass.RLOC_SET,
+            value=number,
+        )
+
+
+def spread_actions(number: int) -> tuple[RuleAction, ...]:
+    """What a map-cache flow does before it continues in the SPREAD table."""
+    return (SetField(SET_REGISTER, number), Multipath(SLOT_REGISTER, SLOTS, HASH_FIELDS))
 
 
 def digest(rlocs: RlocSet) -> int:

@@ -24,6 +24,7 @@ from lisp_sdn.rules import (
     GroupType,
     MeterRule,
     MoveField,
+    Multipath,
     Output,
     Port,
     RuleAction,
@@ -41,6 +42,8 @@ from lisp_sdn.xtr.frames import (
     ETH_IPV6,
     ICMP,
     ICMPV6,
+    TCP,
+    UDP,
     parse_arp,
     parse_ethernet,
     parse_ip,
@@ -102,10 +105,14 @@ def fields_of(frame: bytes) -> Fields:
         version = packet.version
         fields.update({f"ipv{version}_src": packet.source, f"ipv{version}_dst": packet.destination})
         fields.update(nw_ttl=packet.ttl, ip_proto=packet.protocol)
+        fields.update(ip_src=packet.source, ip_dst=packet.destination)
         data = packet.payload
         if packet.fragment or not data:
             return fields
-        if packet.protocol == ICMP and version == 4:
+        if packet.protocol in (TCP, UDP) and len(data) >= 4:
+            fields["port_src"] = int.from_bytes(data[0:2], "big")
+            fields["port_dst"] = int.from_bytes(data[2:4], "big")
+        elif packet.protocol == ICMP and version == 4:
             fields["icmpv4_type"] = data[0]
         elif packet.protocol == ICMPV6 and version == 6:
             fields["icmpv6_type"] = data[0]
@@ -151,6 +158,19 @@ def rebuild(frame: bytes, fields: Fields) -> bytes:
 
 
 Choose = Callable[[tuple[Bucket, ...], Fields], int]
+
+
+def slot_of(fields: Fields, slots: int) -> int:
+    """The slot of a packet's flow: addresses, protocol and ports, the same in both directions.
+
+    As for `choose_bucket`, the hash is not that of Open vSwitch.
+    """
+    ends = sorted(
+        f"{fields.get(address)}:{fields.get(port)}"
+        for address, port in (("ip_src", "port_src"), ("ip_dst", "port_dst"))
+    )
+    text = f"{fields.get('ip_proto')}|{'|'.join(ends)}"
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") % slots
 
 
 def choose_bucket(buckets: tuple[Bucket, ...], fields: Fields) -> int:
@@ -319,6 +339,8 @@ class _Walk:
                 self._dec_ttl()
             elif isinstance(action, ToGroup):
                 self._group(action.group_id)
+            elif isinstance(action, Multipath):
+                self.fields[action.register] = slot_of(self.fields, action.buckets)
             elif isinstance(action, ToController):
                 self._punt(rule)
             elif isinstance(action, Output):

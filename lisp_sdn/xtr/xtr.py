@@ -150,7 +150,7 @@ class Xtr:
         before = self._topology
         self._set_ports((*self._ports.values(), port))
         if self._topology != before:
-            self._out.dirty.update(dict.fromkeys(self._owners))
+            self._out.dirty.update(dict.fromkeys([*self._owners, *self._program.set_owners()]))
             if self._topology.tunnel_port != before.tunnel_port and self._out.connected:
                 self._neighbours.reconnected(self._all_next_hops(), now)
         self._tell_problems()
@@ -392,8 +392,7 @@ class Xtr:
         return self._out.take(rules)
 
     def _actions_of(self, entry: Entry) -> tuple[RuleAction, ...]:
-        flows = compiler.cache_entry(entry, self._topology, self._program.number).flows
-        return flows[0].actions if flows else ()
+        return compiler.direct_actions(entry, self._topology, self._program.number)
 
     def _reassert(self, owner: Owner) -> None:
         self._program.forget_owner(owner)

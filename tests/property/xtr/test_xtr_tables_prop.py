@@ -232,12 +232,29 @@ def test_a_group_uses_the_best_usable_locators_only(rlocs: RlocSet) -> None:
     usable = [item for item in rlocs if item.usable]
     assert bool(best) == bool(usable)
     if best:
-        group = rlocsets.group(7, rlocs, topology)
         assert {item.priority for item in best} == {min(item.priority for item in usable)}
-        assert len(group.buckets) == len(best)
-        assert all(bucket.weight >= 1 for bucket in group.buckets) or len(best) == 1
         weights = {item.weight for item in best}
         assert weights == {0} or 0 not in weights
+
+
+@few
+@given(st.lists(st.integers(0, 255), min_size=1, max_size=32))
+def test_slots_are_handed_out_once_and_by_weight(weights: list[int]) -> None:
+    found = list(rlocsets.blocks(weights))
+    owner: dict[int, int] = {}
+    for first, mask, index in found:
+        assert first & mask == first, "a block begins at a multiple of its size"
+        for slot in range(rlocsets.SLOTS):
+            if slot & mask == first:
+                assert slot not in owner
+                owner[slot] = index
+    assert len(owner) == rlocsets.SLOTS
+    used = weights if any(weights) else [1] * len(weights)
+    for index, weight in enumerate(used):
+        slots = sum(of == index for of in owner.values())
+        exact = rlocsets.SLOTS * weight / sum(used)
+        assert (slots > 0) == (weight > 0)
+        assert abs(slots - exact) <= max(1.0, sum(0 < 64 * w / sum(used) < 1 for w in used))
 
 
 names = st.tuples(st.just("timer"), st.integers(0, 5))

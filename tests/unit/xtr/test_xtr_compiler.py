@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from ipaddress import ip_address, ip_interface
 
 import pytest
@@ -128,20 +129,23 @@ def test_rloc_sets_without_a_usable_rloc_drop(
 def test_weights() -> None:
     def weights(*pairs: tuple[str, int, int]) -> dict[str, int]:
         found = [Locator(ip_address(text), prio, weight) for text, prio, weight in pairs]
-        group = rlocsets.group(1, rlocsets.normalise(tuple(found)), TOPOLOGY)
-        names = [str(bucket.actions[1].value) for bucket in group.buckets]  # type: ignore[union-attr]
-        return dict(zip(names, (bucket.weight for bucket in group.buckets), strict=True))
+        slots: Counter[str] = Counter()
+        for rule in rlocsets.spread_rules(9, rlocsets.normalise(tuple(found)), TOPOLOGY):
+            (_, (_, mask)), (_, number) = rule.match
+            assert number == 9
+            slots[str(rule.actions[1].value)] += rlocsets.SLOTS - mask  # type: ignore[union-attr,operator]
+        return dict(slots)
 
     assert weights(("192.0.2.2", 1, 30), ("192.0.2.3", 1, 70), ("192.0.2.4", 2, 50)) == {
-        "192.0.2.2": 30,
-        "192.0.2.3": 70,
+        "192.0.2.2": 19,
+        "192.0.2.3": 45,
     }
     # zero beside others carries nothing, all zero is an equal share.
     assert weights(("192.0.2.2", 1, 0), ("192.0.2.3", 1, 70), ("192.0.2.4", 1, 7)) == {
-        "192.0.2.3": 70,
-        "192.0.2.4": 7,
+        "192.0.2.3": 58,
+        "192.0.2.4": 6,
     }
-    assert weights(("192.0.2.2", 1, 0), ("192.0.2.3", 1, 0)) == {"192.0.2.2": 1, "192.0.2.3": 1}
+    assert weights(("192.0.2.2", 1, 0), ("192.0.2.3", 1, 0)) == {"192.0.2.2": 32, "192.0.2.3": 32}
 
 
 def test_a_single_rloc_needs_no_choice() -> None:
