@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
+from urllib.parse import urlsplit
 
 from lisp_sdn.address import EidPrefix
 from lisp_sdn.api.http import Problem, Request
@@ -16,9 +18,10 @@ _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="lisp_sdn"'}
 
 
 def identify(request: Request, config: Config) -> AccessToken | None:
-    """Whose token a request carries; None when none is configured. Raises Problem (401)."""
+    """Whose token a request carries; None when none is configured. Raises Problem (401, 403)."""
     tokens = config.rest.tokens
     if not tokens:
+        _check_host(request.header("Host"))
         return None
     scheme, _, given = (request.header("Authorization") or "").partition(" ")
     if scheme.lower() != "bearer" or not given.strip():
@@ -31,6 +34,26 @@ def identify(request: Request, config: Config) -> AccessToken | None:
     if not found:
         raise Problem("unauthorized", "this token is not known", headers=_CHALLENGE)
     return found[0]
+
+
+def _check_host(host: str | None) -> None:
+    """Without tokens, the interface is addressed by address or as localhost.
+
+    Else a web page could have its own name resolve to the loopback and use the browser of an
+    operator to change mappings (DNS rebinding).
+    """
+    if host is None:
+        return
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        if name != "localhost":
+            ipaddress.ip_address(name)
+    except ValueError:
+        raise Problem(
+            "forbidden",
+            f"Host: {host[:100]}; without tokens use an address or localhost, or configure "
+            "rest.tokens",
+        ) from None
 
 
 def _digest(token: str) -> bytes:

@@ -108,6 +108,27 @@ def test_without_tokens_everybody_on_the_loopback_may_do_everything() -> None:
 
 
 @pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:8080", 200),
+        ("[::1]:8080", 200),
+        ("localhost:8080", 200),
+        ("LOCALHOST", 200),
+        ("evil.example:8080", 403),
+        ("127.0.0.1.evil.example", 403),
+        ("", 403),
+        ("[", 403),
+    ],
+)
+def test_a_web_page_cannot_use_the_browser_of_an_operator(host: str, status: int) -> None:
+    assert Client(filled())("GET", "/status", Host=host).status == status
+
+
+def test_with_a_token_any_name_will_do(call: Client) -> None:
+    assert call("GET", "/status", Host="lisp.example", Authorization=LOOK).status == 200
+
+
+@pytest.mark.parametrize(
     ("rest", "path", "words"),
     [
         ('{listen: "0.0.0.0:8080"}', "rest.tokens", "needs at least one token"),
