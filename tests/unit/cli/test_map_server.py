@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from lisp_sdn.address import EidPrefix, Endpoint
+from lisp_sdn.cli.lig import main as lig
 from lisp_sdn.cli.map_server import main
 from lisp_sdn.cli.workers import is_for_a_copy
 from lisp_sdn.model import Locator
@@ -154,6 +155,7 @@ def test_a_life_with_kill_9_and_with_workers(server: Server) -> None:
     assert [str(record.eid) for record in notify.records] == ["10.1.0.0/16"]
     assert server.ask(server.itrs[0], "10.1.0.1") == 1
     assert server.ask(server.itrs[0], "10.1.0.2") == 1
+    lg_004_lig_gets_its_answers(server)
     used = server.nonce
     assert server.stop(signal.SIGKILL) == -signal.SIGKILL
 
@@ -182,6 +184,23 @@ def test_a_life_with_kill_9_and_with_workers(server: Server) -> None:
     assert eventually(lambda: server.everybody_hears("10.3.0.1", 1))
     assert server.everybody_hears("10.2.3.1", 1)
     assert server.stop() == 0
+
+
+def lg_004_lig_gets_its_answers(server: Server) -> None:
+    """Ours, and one that sends from another port than the inner one (as old ones do)."""
+    for eid, code in (("10.1.0.1", 0), ("10.200.0.1", 3)):
+        to = f"127.0.0.1:{server.target[1]}"
+        shown = CliRunner().invoke(lig, [eid, "--to", to, "--json"])
+        assert shown.exit_code == code, shown.output
+    wants, sends = server.itrs[:2]
+    address = ipaddress.ip_address("127.0.0.1")
+    request = MapRequest(7, None, (address,), (RequestRecord(EidPrefix.from_text("10.1.0.1")),))
+    inner = Endpoint(address, wants.getsockname()[1])
+    target = Endpoint(ipaddress.ip_address("10.1.0.1"), 4342)
+    sends.sendto(Ecm(inner, target, request.serialize()).serialize(), server.target)
+    message = decode(wants.recv(65535))
+    assert isinstance(message, MapReply)
+    assert message.nonce == 7
 
 
 def test_without_worker_0_no_worker_serves_on(server: Server) -> None:
