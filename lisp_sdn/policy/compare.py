@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 
 from lisp_sdn.address import EidPrefix
-from lisp_sdn.model import Answer, Mapping, Requester
+from lisp_sdn.model import Answer, Locator, Mapping, Requester
 from lisp_sdn.policy.classes import Enumeration, Option, Pair, Side, both, joined
 from lisp_sdn.policy.conditions import Conditions
 from lisp_sdn.policy.engine import PolicyEngine
@@ -26,8 +26,11 @@ from lisp_sdn.policy.rlocset import usable
 from lisp_sdn.policy.sites import Sites
 from lisp_sdn.policy_settings import PolicyRule, SitePolicy
 
-MAX_CLASSES = 50_000
+MAX_CLASSES = 10_000
 """Classes of requesters that are compared for one EID-prefix; beyond, it counts as changed."""
+
+MAX_RLOC_SETS = 10_000
+"""RLOC-sets for which it is remembered which rules differ."""
 
 MAX_CLASSES_KEPT = 100_000
 """Classes of requesters remembered while many mappings are compared."""
@@ -176,12 +179,15 @@ class _Comparison:
         then: float,
         now: float,
     ) -> None:
-        self._old, self._new = old, new
+        # One engine at two times: it would forget everything each time it is asked about the other.
+        self._old, self._new = old.copy() if old is new else old, new
         self._then, self._now = then, now
         self._sides = (_side(old, owners[0]), _side(new, owners[1]))
         self._active = (_active(old, owners[0], then), _active(new, owners[1], now))
         self._changed, self._aligned = self._align(owners)
-        self._known: dict[tuple[Pair, int, int, bool], Enumeration] = {}
+        self._same_match = self._find_same_match()
+        self._refined: dict[tuple[Locator, ...], Pair] = {}
+        self._known: dict[tuple[Pair, Pair, int, int], Enumeration] = {}
 
     def changes(self, mapping: Mapping) -> Iterator[Change]:
         """What differs for one mapping."""
@@ -257,17 +263,37 @@ class _Comparison:
             side.index.destination(eid) & active
             for side, active in zip(self._sides, self._active, strict=True)
         )
-        # Where the registered RLOC-set itself stops or starts to be usable, every rule differs.
-        whole = _any_usable(part, self._old) != _any_usable(part, self._new)
-        key = ((old, new), eid.iid, eid.version, whole)
+        changed = self._changed_for(part)
+        key = ((old, new), changed, eid.iid, eid.version)
         known = self._known.get(key)
         if known is None:
-            changed = (old, new) if whole else self._changed
             known = Enumeration(*self._sides, changed, (old, new), eid)
             if sum(one.size for one in self._known.values()) > MAX_CLASSES_KEPT:
                 self._known.clear()
             self._known[key] = known
         return known
+
+    def _changed_for(self, part: Mapping) -> Pair:
+        """The rules that differ for one RLOC-set: those for others, or with another outcome."""
+        known = self._refined.get(part.locators)
+        if known is not None:
+            return known
+        # Where the registered RLOC-set itself stops or starts to be usable, any rule may differ.
+        whole = _any_usable(part, self._old) != _any_usable(part, self._new)
+        changed = self._active if whole else self._changed
+        old, new = changed
+        for one, other in self._same_match:
+            if (old >> one & 1 or new >> other & 1) and self._same_outcome(part, one, other):
+                old &= ~(1 << one)
+                new &= ~(1 << other)
+        if len(self._refined) >= MAX_RLOC_SETS:
+            self._refined.clear()
+        self._refined[part.locators] = old, new
+        return old, new
+
+    def _same_outcome(self, part: Mapping, one: int, other: int) -> bool:
+        old, new = self._decide(part, (1 << one, 1 << other))
+        return old[1] == new[1] and (old[0] is None) == (new[0] is None)
 
     def _parts(self, mapping: Mapping) -> Iterator[Mapping]:
         """The parts of a mapping that both policies treat as one, in the order of addresses."""
@@ -315,6 +341,20 @@ class _Comparison:
             }
             start = (end[0] + 1, end[1] + 1)
         return changed, {*pairs, (None, None)}
+
+    def _find_same_match(self) -> list[tuple[int, int]]:
+        """Rules in the same place that are for the same requesters."""
+        found = []
+        same_sites = self._old.sites == self._new.sites
+        for one, other in self._aligned:
+            if one is None or other is None:
+                continue
+            old, new = (
+                side.index.rules[i].match for side, i in zip(self._sides, (one, other), strict=True)
+            )
+            if old == new and (same_sites or not old.sites):
+                found.append((one, other))
+        return found
 
 
 def _unknown(part: Mapping) -> _Difference:
