@@ -98,10 +98,14 @@ def test_every_wrong_tunnel_option_is_reported(lab: Any) -> None:
     )
     try:
         lab.net.ctl.start(lab.config)
-        told = poll("problems of left", lambda: lab.get("/xtrs/left")["problems"], 15)
+
+        def problems() -> list[str]:
+            told = lab.get("/xtrs/left")["problems"]
+            return told if all(any(name in text for text in told) for name in OPTIONS) else []
+
+        told = poll("every option among the problems of left", problems, 15)
         for option, (right, wrong) in OPTIONS.items():
             lines = [text for text in told if option in text]
-            assert lines, f"{option} is not among {told}"
             assert right in lines[0], lines
             assert wrong in lines[0], lines
     finally:
