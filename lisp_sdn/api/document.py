@@ -55,9 +55,9 @@ curl -s -X PUT -H 'Content-Type: application/json' -H 'If-None-Match: *' \\
   line, page by page; `POST` with that `Content-Type` sets them, all or none: at most {MAX_LINES}
   lines and {BULK_LIMIT >> 20} MiB in one request.
 - **Access**: without `rest.tokens` in the configuration everybody who reaches the interface may do
-  everything, so it listens on the loopback only and answers only when it is addressed by address
-  or as `localhost`, not to a web page with a name of its own. With tokens every request carries one:
-  `Authorization: Bearer TOKEN`. Role `read-only` looks, `operator` changes everything, `site`
+  everything, so it listens on the loopback only, and answers only when it is addressed by address
+  or as `localhost`, not to a web page with a name of its own. With tokens every request carries
+  one: `Authorization: Bearer TOKEN`. Role `read-only` looks, `operator` changes everything, `site`
   looks at everything and changes the policy and the static mappings of its own site. Refused
   access shows in `{BASE}/refusals`; the history of the policies names the token.
 - **Errors** are problem documents (RFC 9457), `application/problem+json`: `type`, `title`,

@@ -53,6 +53,8 @@ def command(function: Callable[Concatenate[Session, P], R]) -> Callable[P, R]:
             raise Failed("\n".join(error.lines()), REFUSED) from None
         except Unreachable as error:
             raise Failed(str(error), UNREACHABLE) from None
+        except FileExistsError as error:
+            raise Failed(f"{error.filename} exists already", USAGE) from None
 
     return run  # type: ignore[return-value]
 

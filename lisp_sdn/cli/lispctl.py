@@ -5,7 +5,12 @@ Exit status: 0 done, 1 refused or not found, 2 wrong use, 3 the controller canno
 
 from __future__ import annotations
 
+import io
+import itertools
+import json
 import sys
+import tarfile
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,10 +18,11 @@ import click
 from click.shell_completion import get_completion_class
 
 import lisp_sdn
-from lisp_sdn.cli._client import Client
+from lisp_sdn.cli._client import Client, Waiting, segment
 from lisp_sdn.cli._context import REFUSED, USAGE, Failed, Session, command
 from lisp_sdn.cli._output import console, fields, print_json, uptime
 from lisp_sdn.cli.lispctl_change import clear, mapping, resolve
+from lisp_sdn.cli.lispctl_history import read_events
 from lisp_sdn.cli.lispctl_policy import policy
 from lisp_sdn.cli.lispctl_show import show
 from lisp_sdn.errors import ConfigError
@@ -118,6 +124,59 @@ def status(session: Session) -> None:
     out = console()
     for problem in document["problems"]:
         out.print(f"! {problem}", style="red", soft_wrap=True)
+
+
+DUMPED = (
+    "/status",
+    "/sites",
+    "/xtrs",
+    "/mappings",
+    "/registrations",
+    "/policies",
+    "/policies/history",
+    "/refusals",
+    "/counters",
+)
+DUMPED_OF_XTR = ("map-cache", "map-requests", "flows", "groups", "meters")
+DUMP_LIMIT = 100_000
+"""Entries of one list in an archive."""
+
+
+@main.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path), required=False)
+@command
+def sysdump(session: Session, file: Path | None) -> None:
+    """Collect everything that the controller shows into one archive, for a bug report.
+
+    It holds no keys and no tokens, because the REST interface shows none; it holds addresses.
+    """
+    client = session.client
+    file = file or Path(time.strftime("lisp-sysdump-%Y%m%d-%H%M%S.tar.gz"))
+    xtrs = [entry["name"] for entry in client.pages("/xtrs")]
+    paths = [*DUMPED, *(f"/xtrs/{segment(x)}/{part}" for x in xtrs for part in DUMPED_OF_XTR)]
+    with Waiting("collecting") as waiting, tarfile.open(file, "x:gz") as archive:
+        for path in paths:
+            waiting.update(f"collecting {path}")
+            _add(archive, path, _dump(client, path))
+        _add(archive, "/events", list(read_events(session, 0, {}, follow=False)))
+    if session.as_json:
+        print_json({"file": str(file), "files": len(paths) + 1})
+        return
+    console().print(f"{file}: {len(paths) + 1} files", soft_wrap=True)
+
+
+def _dump(client: Client, path: str) -> object:
+    document = client.get(path)
+    if "next" not in document:
+        return document
+    return list(itertools.islice(client.pages(path, limit=1000), DUMP_LIMIT))
+
+
+def _add(archive: tarfile.TarFile, path: str, document: object) -> None:
+    data = json.dumps(document, indent=1).encode()
+    info = tarfile.TarInfo(f"lisp-sysdump/{path.strip('/').replace('/', '-')}.json")
+    info.size, info.mtime = len(data), int(time.time())
+    archive.addfile(info, io.BytesIO(data))
 
 
 @main.command()

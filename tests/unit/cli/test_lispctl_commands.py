@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -282,3 +284,43 @@ def test_a_negative_answer_is_status_1(ctl: Controller) -> None:
     result = ctl("resolve", "[42] 10.77.0.1")
     assert result.exit_code == 1
     assert "negative: natively-forward" in result.stdout
+
+
+# --- events that come, archive ------------------------------------------------------------
+
+
+def test_events_are_followed(own: Controller, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = 0
+
+    def next_look(seconds: float) -> None:
+        nonlocal looked
+        looked += 1
+        if looked == 3:
+            raise KeyboardInterrupt
+        own.backend.happened.append(EventEntry(3 + looked, NOW, "rloc.down", "192.0.2.1"))
+
+    monkeypatch.setattr("lisp_sdn.cli.lispctl_history.time.sleep", next_look)
+    result = own("show", "events", "--follow", "--json")
+    ids = [json.loads(line)["id"] for line in result.stdout.splitlines() if line.startswith("{")]
+    assert ids == [1, 2, 3, 4, 5]
+
+
+def test_sysdump_collects_everything_without_secrets(own: Controller, tmp_path: Path) -> None:
+    file = tmp_path / "dump.tar.gz"
+    result = own("sysdump", str(file))
+    assert result.exit_code == 0
+    assert result.stdout == f"{file}: 20 files\n"
+    with tarfile.open(file) as archive:
+        found = {
+            member.name: archive.extractfile(member).read()  # type: ignore[union-attr]
+            for member in archive
+        }
+    assert len(found) == 20
+    cache = json.loads(found["lisp-sysdump/xtrs-xtr-west-map-cache.json"])
+    assert len(cache) == 4
+    assert json.loads(found["lisp-sysdump/status.json"])["xtrs"] == 2
+    assert len(json.loads(found["lisp-sysdump/events.json"])) == 3
+    assert not any(b"very-secret" in data for data in found.values())
+    again = own("sysdump", str(file))
+    assert again.exit_code == 2
+    assert "exists already" in again.stderr
