@@ -42,12 +42,13 @@ rule that matches decides, and without one everybody gets the registered RLOC-se
 
 from lisp_sdn.policy.balance import Balancer, Balancers, BalanceState, BalanceStatus
 from lisp_sdn.policy.book import PolicyBook, PolicyStore, PolicyVersion
-from lisp_sdn.policy.compare import Change, RuleChange, affected, diff, rule_changes
+from lisp_sdn.policy.compare import Change, affected, diff
 from lisp_sdn.policy.conditions import BalancedWeights, Conditions, LoadMeter, RlocLoad
 from lisp_sdn.policy.document import etag, to_plain, to_yaml
 from lisp_sdn.policy.engine import PolicyEngine
 from lisp_sdn.policy.explanation import Explanation, RuleStep, Verdict, explain
 from lisp_sdn.policy.match import Reason
+from lisp_sdn.policy.rulechanges import RuleChange, rule_changes
 from lisp_sdn.policy.sites import KnownXtr, Sites
 
 __all__ = [

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 from lisp_sdn.config import Config
 from lisp_sdn.errors import FieldError, InvalidPolicy, StalePolicy
-from lisp_sdn.policy.compare import RuleChange, rule_changes
 from lisp_sdn.policy.document import Registered, check, etag, from_plain, parse, to_plain
+from lisp_sdn.policy.rulechanges import RuleChange, rule_changes
 from lisp_sdn.policy_settings import SitePolicy
 
 KIND = "policy"

@@ -11,9 +11,8 @@ bring a new difference, and a pair can only where one of the two is decided by a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from difflib import SequenceMatcher
 
 from lisp_sdn.address import EidPrefix
 from lisp_sdn.model import Answer, Locator, Mapping, Requester
@@ -23,6 +22,7 @@ from lisp_sdn.policy.engine import PolicyEngine
 from lisp_sdn.policy.explanation import answer_dict, requester_dict
 from lisp_sdn.policy.index import SiteIndex, bits
 from lisp_sdn.policy.rlocset import usable
+from lisp_sdn.policy.rulechanges import common
 from lisp_sdn.policy.sites import Sites
 from lisp_sdn.policy_settings import PolicyRule, SitePolicy
 
@@ -59,55 +59,6 @@ class Change:
             "old": answer_dict(self.old),
             "new": answer_dict(self.new),
         }
-
-
-@dataclass(frozen=True, slots=True)
-class RuleChange:
-    """One rule that differs. kind: "added", "removed", "changed" or "moved".
-
-    rule: its name, or the name of the setting of the site that differs.
-    """
-
-    site: str
-    rule: str
-    kind: str
-
-    def to_dict(self) -> dict[str, object]:
-        """Plain values."""
-        return {"site": self.site, "rule": self.rule, "kind": self.kind}
-
-
-def rule_changes(old: Iterable[SitePolicy], new: Iterable[SitePolicy]) -> tuple[RuleChange, ...]:
-    """Which rules differ, whether or not anybody's answer does."""
-    before = {policy.site: policy for policy in old}
-    after = {policy.site: policy for policy in new}
-    changes: list[RuleChange] = []
-    for site in sorted(before.keys() | after.keys()):
-        empty = SitePolicy(site=site)
-        was, now = before.get(site, empty), after.get(site, empty)
-        if was.allow_unregistered_rlocs != now.allow_unregistered_rlocs:
-            changes.append(RuleChange(site, "allow_unregistered_rlocs", "changed"))
-        changes += _site_changes(site, was.rules, now.rules)
-    return tuple(changes)
-
-
-def _site_changes(
-    site: str, old: tuple[PolicyRule, ...], new: tuple[PolicyRule, ...]
-) -> Iterator[RuleChange]:
-    before = {rule.name: rule for rule in old}
-    after = {rule.name: rule for rule in new}
-    kept = _common([rule.name for rule in old], [rule.name for rule in new])
-    stayed = {old[place].name for place in kept}
-    for name in before:
-        if name not in after:
-            yield RuleChange(site, name, "removed")
-    for name, rule in after.items():
-        if name not in before:
-            yield RuleChange(site, name, "added")
-        elif before[name] != rule:
-            yield RuleChange(site, name, "changed")
-        elif name not in stayed:
-            yield RuleChange(site, name, "moved")
 
 
 def diff(
@@ -321,7 +272,7 @@ class _Comparison:
             [_key(engine, side.index, i) for i in those]
             for engine, side, those in zip((self._old, self._new), self._sides, rules, strict=True)
         )
-        same = _common(old, new)
+        same = common(old, new)
         changed = (
             sum(1 << i for place, i in enumerate(rules[0]) if place not in same),
             sum(1 << i for place, i in enumerate(rules[1]) if place not in same.values()),
@@ -334,7 +285,7 @@ class _Comparison:
         # Between two rules that are the same, a rule of the same name was changed in its place.
         start = (0, 0)
         for end in (*same.items(), (len(old), len(new))):
-            inside = _common(names[0][start[0] : end[0]], names[1][start[1] : end[1]])
+            inside = common(names[0][start[0] : end[0]], names[1][start[1] : end[1]])
             pairs |= {
                 (rules[0][start[0] + one], rules[1][start[1] + other])
                 for one, other in inside.items()
@@ -420,9 +371,3 @@ def _active(engine: PolicyEngine, site: str | None, now: float) -> int:
     if site is None or engine.index(site) is None:
         return 0
     return engine.open(site, now) & engine.holding(site)
-
-
-def _common(old: Sequence[object], new: Sequence[object]) -> dict[int, int]:
-    """Positions in both sequences of what they have in common, in order."""
-    blocks = SequenceMatcher(None, old, new, autojunk=False).get_matching_blocks()
-    return {one + n: other + n for one, other, size in blocks for n in range(size)}
