@@ -3,13 +3,6 @@
 Made for a million EID-prefixes in one process. A registration is one slotted object; what many
 share is shared: the RLOC-set, the ETR that registered, the time of the Map-Register. Several
 registrations of one EID-prefix are a linked list whose head is the value in the trie.
-
-Three kinds of effective RLOC-set (RFC 9301 section 5.6, open decision Q-08):
-
-- a static mapping wins over every registration of exactly its EID-prefix;
-- the newest registration without the merge bit is taken as it is, newest by its last *change*, so
-  that two ETRs that refresh in turn do not make the answer flap;
-- otherwise the union of all registrations with the merge bit.
 """
 
 from __future__ import annotations
@@ -21,7 +14,7 @@ from weakref import WeakValueDictionary
 
 from lisp_sdn.address import EidPrefix, Endpoint, SourceDestPrefix
 from lisp_sdn.mapping.table import PrefixTable, code_of
-from lisp_sdn.model import Act, Locator, Mapping, locator_sort_key
+from lisp_sdn.model import Act, Locator, locator_sort_key
 
 if TYPE_CHECKING:
     from lisp_sdn.mapping.sites import Site
@@ -357,79 +350,3 @@ def _plain(locator: Locator) -> Locator:
     if locator.local or locator.probed:
         return replace(locator, local=False, probed=False)
     return locator
-
-
-def effective(head: Registration, database: Database) -> Registration:
-    """The registration that answers for its EID-prefix; made up for a union of several."""
-    if head.next is None:
-        return head
-    newest = head
-    for entry in head:
-        if entry.registrar is STATIC:
-            return entry
-        if (entry.changed, str(entry.registrar.identity)) > (
-            newest.changed,
-            str(newest.registrar.identity),
-        ):
-            newest = entry
-    if not newest.flags & MERGE:
-        return newest
-    return _union([entry for entry in head if entry.flags & MERGE], newest, database)
-
-
-def _union(entries: list[Registration], newest: Registration, database: Database) -> Registration:
-    by_rloc: dict[object, Locator] = {}
-    flags = 0
-    for entry in sorted(entries, key=lambda e: (e.changed, str(e.registrar.identity))):
-        flags |= entry.flags
-        for locator in entry.rloc_set.locators:
-            by_rloc[locator.rloc] = locator
-    return Registration(
-        newest.code,
-        newest.registrar,
-        database.intern(by_rloc.values()),
-        min(entry.ttl_minutes for entry in entries),
-        flags,
-        newest.changed,
-        newest.map_version,
-    )
-
-
-def signature(database: Database, key: Key) -> tuple[object, ...] | None:
-    """What an answer for this key depends on: two equal ones are the same answer."""
-    head = database.head(key)
-    if head is None:
-        return None
-    entry = effective(head, database)
-    proxy = proxy_wanted(head)
-    etrs = () if proxy else tuple(e.registrar for e in head)
-    return entry.rloc_set, entry.ttl_minutes, entry.action, entry.map_version, proxy, etrs
-
-
-def proxy_wanted(head: Registration) -> bool:
-    """Whether any registered ETR asked for proxy replies (RFC 9301 section 8.3)."""
-    return any(entry.flags & PROXY_REPLY or entry.registrar is STATIC for entry in head)
-
-
-def mapping_of(eid: EidPrefix, entry: Registration) -> Mapping:
-    """A registration as the value that policy and views work with."""
-    return Mapping(
-        eid,
-        entry.rloc_set.locators,
-        entry.ttl_minutes,
-        entry.action,
-        map_version=entry.map_version,
-    )
-
-
-def match_keyed(
-    family: Family, code: int, source_code: int | None
-) -> tuple[SourceKeyed, Registration] | None:
-    """The longest destination, then the longest source match among source-keyed registrations."""
-    if source_code is None or not family.keyed:
-        return None
-    for keyed in family.keyed.covering(code):
-        found = keyed.table.longest(source_code)
-        if found is not None:
-            return keyed, found
-    return None

@@ -15,9 +15,8 @@ from lisp_sdn.mapping.database import (
     Database,
     Family,
     Registration,
-    effective,
-    mapping_of,
 )
+from lisp_sdn.mapping.effective import effective, mapping_of
 from lisp_sdn.mapping.report import Report
 from lisp_sdn.mapping.sites import Sites
 from lisp_sdn.mapping.table import code_of

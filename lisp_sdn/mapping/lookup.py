@@ -6,13 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lisp_sdn.address import EidPrefix
-from lisp_sdn.mapping.database import (
-    Database,
-    Family,
-    Registration,
-    SourceKeyed,
-    match_keyed,
-)
+from lisp_sdn.mapping.database import Database, Family, Registration, SourceKeyed
+from lisp_sdn.mapping.effective import match_keyed
 from lisp_sdn.mapping.holes import Neighbours, free_length
 from lisp_sdn.mapping.sites import ConfiguredPrefix, Sites
 from lisp_sdn.mapping.table import BITS, PrefixTable, code_of, eid_of, last_inside, shorten

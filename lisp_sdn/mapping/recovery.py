@@ -20,8 +20,8 @@ from lisp_sdn.mapping.database import (
     Registrar,
     RlocSet,
     destination_of,
-    signature,
 )
+from lisp_sdn.mapping.effective import signature
 from lisp_sdn.mapping.report import Report
 from lisp_sdn.mapping.server import MapServer
 from lisp_sdn.mapping.sites import ConfiguredPrefix, Refused, Site, Sites

@@ -12,16 +12,8 @@ from dataclasses import replace
 from lisp_sdn.actions import SendControl
 from lisp_sdn.address import EidPrefix, Endpoint, SourceDestPrefix
 from lisp_sdn.mapping.chain import CONTROL_PORT, Kind, Outcome, Query, Source, encapsulated
-from lisp_sdn.mapping.database import (
-    STATIC,
-    Database,
-    Key,
-    Registrar,
-    Registration,
-    effective,
-    mapping_of,
-    proxy_wanted,
-)
+from lisp_sdn.mapping.database import STATIC, Database, Key, Registrar, Registration
+from lisp_sdn.mapping.effective import effective, mapping_of, proxy_wanted
 from lisp_sdn.mapping.lookup import Lookup, Match
 from lisp_sdn.mapping.sites import ConfiguredPrefix, Site, Sites
 from lisp_sdn.mapping.table import code_of, eid_of, shorten

@@ -20,14 +20,8 @@ from lisp_sdn.address import Endpoint
 from lisp_sdn.config import Algorithm
 from lisp_sdn.errors import AuthError
 from lisp_sdn.mapping import codec
-from lisp_sdn.mapping.database import (
-    Database,
-    Key,
-    Registrar,
-    Registration,
-    destination_of,
-    signature,
-)
+from lisp_sdn.mapping.database import Database, Key, Registrar, Registration, destination_of
+from lisp_sdn.mapping.effective import signature
 from lisp_sdn.mapping.expiry import ExpiryWheel
 from lisp_sdn.mapping.plan import Batch, Kind, Plan, Planner, flags_of
 from lisp_sdn.mapping.report import Report
