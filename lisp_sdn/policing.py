@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import islice
 
 from lisp_sdn.actions import Action, Event
-from lisp_sdn.address import EidPrefix, IPAddress
+from lisp_sdn.address import EidPrefix, IPAddress, SourceDestPrefix
 from lisp_sdn.config import Config
 from lisp_sdn.model import Mapping as EidMapping
 from lisp_sdn.model import Requester
@@ -32,7 +32,7 @@ from lisp_sdn.policy import (
     rule_changes,
 )
 from lisp_sdn.policy_settings import SitePolicy
-from lisp_sdn.views import MappingEntry
+from lisp_sdn.views import CachedAnswer, FlowChange, MappingEntry
 
 MAX_COMPARED = 2_000
 """Mappings of a site that are compared one by one when its policy changes. Of a larger site every
@@ -43,6 +43,7 @@ LOAD_INTERVAL = 2.0
 
 Listing = Callable[[EidPrefix | None], Iterator[MappingEntry]]
 Changed = Callable[[EidPrefix, float], list[Action]]
+Cached = Callable[[], Iterable[CachedAnswer]]
 Settle = Callable[[Iterable[Action], float], list[Action]]
 
 
@@ -50,7 +51,8 @@ class Policing:
     """Joins the book, which keeps the versions, to the engine, which decides.
 
     mappings: the mapping database in order, from an EID-prefix on. changed: tells our xTRs and
-    foreign ITRs that an answer may differ. settle: counts and keeps events.
+    foreign ITRs that an answer may differ. settle: counts and keeps events. cached: what our xTRs
+    hold. asks: as whom an xTR of ours asks for a packet from a source EID.
     """
 
     def __init__(
@@ -62,6 +64,8 @@ class Policing:
         mappings: Listing,
         changed: Changed,
         settle: Settle,
+        cached: Cached,
+        asks: Callable[[str, EidPrefix | None], Requester],
     ) -> None:
         self._config = config
         self._book = book
@@ -69,6 +73,8 @@ class Policing:
         self._mappings = mappings
         self._changed = changed
         self._settle = settle
+        self._cached = cached
+        self._asks = asks
         self._balancers = Balancers(engine.policies)
         self._meters: dict[str, LoadMeter] = {}
         self._looked: float | None = None
@@ -127,6 +133,26 @@ class Policing:
         rules = rule_changes(self._book.policies, merged)
         sites = {change.site for change in rules} | {policy.site for policy in wanted}
         return rules, diff(self._engine, candidate, self._of_sites(sites), now)
+
+    def flow_changes(self, policies: Iterable[SitePolicy], now: float) -> Iterator[FlowChange]:
+        """The map-cache flows of our switches that would change. Raises InvalidPolicy."""
+        wanted = tuple(policies)
+        self._book.judge(wanted)
+        candidate = self._engine.copy()
+        candidate.set_policies(self._book.merged(wanted))
+        numbers = {xtr.name: xtr.datapath_id for xtr in self._config.xtrs}
+        for held in self._cached():
+            mapping = self._registered(held.destination)
+            if mapping is None:
+                continue
+            source = held.eid.source if isinstance(held.eid, SourceDestPrefix) else held.asked
+            requester = self._asks(held.xtr, source)
+            old, new = (
+                engine.evaluate(engine.narrow(mapping, held.destination), requester, now)
+                for engine in (self._engine, candidate)
+            )
+            if (old.mapping, old.scope) != (new.mapping, new.scope):
+                yield FlowChange(held.xtr, numbers[held.xtr], held.eid, old, new)
 
     # --- conditions: load, health, time ---
 

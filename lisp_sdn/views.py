@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from lisp_sdn.actions import PortInfo
 from lisp_sdn.address import EidPrefix, Endpoint, IPAddress, SourceDestPrefix
-from lisp_sdn.model import Act, Locator, Mapping
+from lisp_sdn.model import Act, Answer, Locator, Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +131,37 @@ class RegistrationEntry:
     def eid(self) -> EidPrefix:
         """The EID-prefix; several ETRs may have registered the same one."""
         return self.mapping.eid
+
+
+@dataclass(frozen=True, slots=True)
+class CachedAnswer:
+    """What an xTR of ours asked for and holds: enough to ask the same question once more.
+
+    eid: the map-cache key. asked: the source EID of the Map-Request.
+    """
+
+    xtr: str
+    eid: EidPrefix | SourceDestPrefix
+    asked: EidPrefix | None = None
+
+    @property
+    def destination(self) -> EidPrefix:
+        """The destination EID-prefix of the key."""
+        return self.eid.destination if isinstance(self.eid, SourceDestPrefix) else self.eid
+
+
+@dataclass(frozen=True, slots=True)
+class FlowChange:
+    """A map-cache flow on a switch that a candidate policy would change.
+
+    eid: the map-cache key as it is now. old, new: the answer that the flow follows.
+    """
+
+    xtr: str
+    datapath_id: int
+    eid: EidPrefix | SourceDestPrefix
+    old: Answer
+    new: Answer
 
 
 @dataclass(frozen=True, slots=True)

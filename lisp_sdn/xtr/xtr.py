@@ -22,7 +22,14 @@ from lisp_sdn.rules import (
     cookie_class,
     match,
 )
-from lisp_sdn.views import Counter, LocatorState, LocatorStatus, MapCacheEntry, XtrState
+from lisp_sdn.views import (
+    CachedAnswer,
+    Counter,
+    LocatorState,
+    LocatorStatus,
+    MapCacheEntry,
+    XtrState,
+)
 from lisp_sdn.wire import EidRecord, MapReply, MapRequest
 from lisp_sdn.xtr import adopt, compiler, replies, rlocsets, show, topology
 from lisp_sdn.xtr.cache import CacheKey, Entry, MapCache
@@ -428,6 +435,11 @@ class Xtr:
             *(show.cache_entry(entry, self._topology) for entry in self._cache),
             *show.unanswered(self._itr.resolutions.misses()),
         )
+
+    def cached_answers(self) -> Iterator[CachedAnswer]:
+        """What it has asked for and holds, in no particular order."""
+        for entry in self._cache:
+            yield CachedAnswer(self.settings.name, entry.key, entry.asked)
 
     def state(self) -> XtrState:
         """What changes about this xTR."""

@@ -275,3 +275,17 @@ def test_weights_follow_the_measured_load(network: ControlledNetwork) -> None:
     assert isinstance(reply, MapReply)
     told = {item.rloc: item.weight for item in reply.records[0].locators}
     assert told[rloc] == after.weights[rloc]
+
+
+def test_what_a_candidate_would_change_on_which_switch(network: ControlledNetwork) -> None:
+    left = network["xa"].add(1, "10.1.0.1", "02:00:00:00:01:01")
+    right = network["xb"].add(1, "10.2.0.1", "02:00:00:00:02:01")
+    network.send("xa", 1, left.frame("10.2.0.1", b"1"))
+    network.send("xb", 1, right.frame("10.1.0.1", b"2"))
+    network.advance(1.0)
+    policing = network.controller.policing
+    before = network.controller.management.wanted("xa")
+    (change,) = policing.flow_changes(policing.parse(POLICY), network.now)
+    assert (change.xtr, change.datapath_id, str(change.eid)) == ("xa", 0xA, "[1] 10.2.0.0/16")
+    assert change.new.rule == "partner-by-its-own-link"
+    assert network.controller.management.wanted("xa") == before
