@@ -89,7 +89,11 @@ class LispSdnApp(app_manager.RyuApp):
             )
             self.dispatcher = Dispatcher(self.brain)
             self.switches = Switches(self.brain, self.dispatcher, self._verify)
-            self.control = ControlSockets(self._datagram, self.dispatcher.report)
+            self.control = ControlSockets(
+                self._datagram,
+                self.dispatcher.report,
+                lambda data, version: self.brain.quick(data, version, self.dispatcher.clock()),
+            )
             self.dispatcher.sinks = Sinks(self.control, self.switches)
             self.timers = Timers(self.brain, self.dispatcher)
             self.durability = Durability(self.brain, self.dispatcher)

@@ -15,6 +15,7 @@ from eventlet import hubs, patcher
 from lisp_sdn.actions import Dropped, SendControl
 from lisp_sdn.address import Endpoint, IPAddress
 from lisp_sdn.apps.log import LOGGER
+from lisp_sdn.mapping.fastpath import REFUSED, Found
 
 # The sockets of the system, not eventlet's: sending must fail rather than wait.
 native = patcher.original("socket")
@@ -38,15 +39,17 @@ class ControlSockets:
     """Sends and receives LISP control messages.
 
     on_datagram: called with octets and source, must not wait. report: for datagrams that could
-    not be sent.
+    not be sent. quick: asked first, with octets and IP version, for an answer that is ready.
     """
 
     def __init__(
         self,
         on_datagram: Callable[[bytes, Endpoint], None],
         report: Callable[[Dropped], None],
+        quick: Callable[[bytes, int], Found | None] = lambda data, version: None,
     ) -> None:
         self._on_datagram = on_datagram
+        self._quick = quick
         self._report = report
         self._sockets: list[ControlSocket] = []
         self._receivers: list[Any] = []
@@ -119,11 +122,19 @@ class ControlSockets:
                     break
                 self._answering = entry
                 try:
-                    self._on_datagram(*received)
+                    self._take(entry, *received)
                 finally:
                     self._answering = None
             else:
                 eventlet.sleep(0)
+
+    def _take(self, entry: ControlSocket, data: bytes, source: tuple[str, int]) -> None:
+        found = self._quick(data, entry.version)
+        if found is None:
+            self._on_datagram(data, Endpoint(_address(source[0]), source[1]))
+        elif found is not REFUSED:
+            reply, address, port = found
+            self.send(SendControl(reply, Endpoint(ipaddress.ip_address(address), port)))
 
 
 class ControlSocket:
@@ -155,15 +166,15 @@ class ControlSocket:
         # The port may have been 0: any.
         self.endpoint = Endpoint(endpoint.address, self.socket.getsockname()[1])
 
-    def receive(self) -> tuple[bytes, Endpoint] | None:
-        """The next datagram; None when there is none now."""
+    def receive(self) -> tuple[bytes, tuple[str, int]] | None:
+        """The next datagram and its source; None when there is none now."""
         try:
             length, self._came_to, _, source = self.socket.recvmsg_into(
                 [self._buffer], _ANCILLARY_ROOM
             )
         except OSError:
             return None
-        return bytes(self._buffer[:length]), Endpoint(_address(source[0]), source[1])
+        return bytes(self._buffer[:length]), source[:2]
 
     def send(self, data: bytes, destination: Endpoint, *, answering: bool) -> None:
         """Send now or not at all. Raises OSError."""

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from hashlib import blake2b
 from ipaddress import IPv4Address, IPv6Address
+from itertools import chain
 
 from lisp_sdn.actions import (
     Action,
@@ -33,6 +34,7 @@ from lisp_sdn.exchanges import Exchanges
 from lisp_sdn.inflow import Inflow
 from lisp_sdn.ledger import Ledger
 from lisp_sdn.management import Management
+from lisp_sdn.mapping.fastpath import FastPath, Found
 from lisp_sdn.mapping.store import Store
 from lisp_sdn.mapping.system import MapSystem
 from lisp_sdn.model import Requester
@@ -99,6 +101,7 @@ class Controller:
         self._by_rloc = {
             entry.rloc: xtr for xtr in self.xtrs.values() for entry in xtr.settings.rlocs
         }
+        self.fast = FastPath(self.mapping, own={rloc.packed for rloc in self._by_rloc})
         self._register_nonce = 0
         self._inflow = Inflow()
         self._load_timer: float | None = None
@@ -109,6 +112,8 @@ class Controller:
             mappings=self.mapping.inventory.mappings,
             changed=lambda eid, now: self._settle(self.mapping.answer_changed(eid, now), now),
             settle=self._settle,
+            cached=lambda: chain.from_iterable(x.cached_answers() for x in self.xtrs.values()),
+            asks=self.requester,
         )
         self.management = Management(self)
 
@@ -128,7 +133,15 @@ class Controller:
         """A datagram on UDP port 4342 (RFC 9301 section 5)."""
         if data and data[0] >> 4 == MessageType.MAP_REPLY:
             return self._settle(self._receive_reply(data, source, now), now)
-        return self._settle(self.mapping.receive(data, source, now), now)
+        return self._settle(self.fast.receive(data, source, now), now)
+
+    def quick(self, data: bytes, version: int, now: float) -> Found | None:
+        """The Map-Reply to a usual Map-Request, see `mapping.fastpath`; None: call `receive`.
+
+        version: IP version that the datagram came by.
+        """
+        self.fast.begin(now)
+        return self.fast.answer(data, version, now)
 
     def switch_connected(self, event: SwitchConnected, now: float) -> list[Action]:
         """A switch finished its handshake."""
@@ -198,7 +211,7 @@ class Controller:
 
     def handle_timer(self, now: float) -> list[Action]:
         """Do what is due."""
-        actions: list[AnyAction] = []
+        actions: list[AnyAction] = [*self.fast.report(now)]
         if _is_due(self.mapping.next_timer(), now):
             actions += self.mapping.handle_timer(now)
         if _is_due(self.policing.next_timer(), now):
@@ -247,6 +260,7 @@ class Controller:
                 case Register():
                     todo.extendleft(reversed(self._register(action, now)))
                 case MappingChanged():
+                    self.fast.changed(action.eid)
                     for xtr in self.xtrs.values():
                         todo.extend(xtr.mapping_changed(action.eid, now))
                 case ControlFrame():

@@ -16,7 +16,7 @@ Limits are in force: the same buckets are taken from as by the full path.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Container, Hashable
 from ipaddress import ip_address
 from math import inf
 from struct import Struct
@@ -88,7 +88,8 @@ class ClassedPolicy(Protocol):
 class FastPath:
     """Stands in front of one MapSystem. max_records, max_requesters: see the constants.
 
-    answered: Map-Requests answered here. learned: EID-records taken from the full path.
+    own: packed addresses that Map-Replies do not go to by UDP: those requesters are left to the
+    full path. answered: Map-Requests answered here. learned: EID-records taken from the full path.
     """
 
     def __init__(
@@ -97,12 +98,14 @@ class FastPath:
         *,
         max_records: int = MAX_RECORDS,
         max_requesters: int = MAX_REQUESTERS,
+        own: Container[bytes] = frozenset(),
     ) -> None:
         self.system = system
         self.answered = 0
         self.learned = 0
         self._max_records = max_records
         self._max_requesters = max_requesters
+        self._own = own
         self._intake = system.intake
         self._told = system.requesters
         self._waits_for = system.solicitor.waits_for
@@ -281,7 +284,13 @@ class FastPath:
         """Keep the EID-record of a Map-Reply when it answers every such Map-Request."""
         peeked = _peek(data)
         reply = sent.data
-        if peeked is None or len(reply) <= _MASK_LEN_AT or reply[:4] != _REPLY_HEAD:
+        rloc = sent.destination.address.packed
+        if (
+            rloc in self._own
+            or peeked is None
+            or len(reply) <= _MASK_LEN_AT
+            or reply[:4] != _REPLY_HEAD
+        ):
             return
         _, iid, afi, eid, _, source_eid, source_iid, _, rlocs, _, pitr = peeked
         version = _VERSIONS[afi]
@@ -298,7 +307,7 @@ class FastPath:
             return
         self._make_room()
         key = (source.address.version, source_eid, source_iid, rlocs, pitr)
-        requester = self._requester(key, data, sent.destination.address.packed)
+        requester = self._requester(key, data, rloc)
         records = self._records.get((iid, version))
         if records is None:
             records = self._records[iid, version] = Records(family.table)

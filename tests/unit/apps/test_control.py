@@ -98,3 +98,26 @@ def test_many_datagrams_at_once_are_all_received(edge: Edge) -> None:
         while len(edge.received) < 200:
             eventlet.sleep(0.001)
     assert [data for data, _ in edge.received] == [n.to_bytes(2, "big") for n in range(200)]
+
+
+def test_an_answer_that_is_ready_goes_out_at_once(edge: Edge) -> None:
+    def quick(data: bytes, version: int) -> tuple[bytes, bytes, int] | None:
+        asked.append((data, version))
+        return (b"ready", ip_address("127.0.0.1").packed, client.getsockname()[1])
+
+    asked: list[tuple[bytes, int]] = []
+    sockets = ControlSockets(edge.receive, edge.dropped.append, quick)
+    sockets.listen([Endpoint(ip_address("127.0.0.1"), 0)])
+    sockets.start()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.bind(("127.0.0.1", 0))
+        client.setblocking(False)
+        client.sendto(b"abc", ("127.0.0.1", sockets.endpoints[0].port))
+        with eventlet.Timeout(5):
+            while not asked:
+                eventlet.sleep(0.001)
+        assert client.recv(100) == b"ready"
+    sockets.close()
+    assert asked == [(b"abc", 4)]
+    assert edge.received == []
+    assert edge.dropped == []
