@@ -61,7 +61,8 @@ class Resolver:
             return self._registered(query, match, match.head, now)
         if match.configured is not None:
             return self._negative(query, match, match.configured, now)
-        for source in self.sources:
+        # Without a Map-Request there is nothing that could be sent on.
+        for source in self.sources if query.request is not None else ():
             outcome = source.ask(query, now)
             if outcome is not None:
                 return outcome

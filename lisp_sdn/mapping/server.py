@@ -23,6 +23,7 @@ from lisp_sdn.mapping import codec
 from lisp_sdn.mapping.database import Database, Key, Registrar, Registration, destination_of
 from lisp_sdn.mapping.effective import signature
 from lisp_sdn.mapping.expiry import ExpiryWheel
+from lisp_sdn.mapping.limits import TokenBucket
 from lisp_sdn.mapping.plan import Batch, Kind, Plan, Planner, flags_of
 from lisp_sdn.mapping.report import Report
 from lisp_sdn.mapping.sites import ConfiguredPrefix, Refused, Site, Sites
@@ -32,6 +33,9 @@ from lisp_sdn.wire import EidRecord, MapNotify, MapRegister, OtherEid, auth
 CONTROL_PORT = 4342
 MAX_CANDIDATES = 4
 """Sites whose keys are tried for one Map-Register."""
+
+REFUSED_EVENTS = 10
+"""Events about refused registrations per second; the refusals themselves are all counted."""
 
 EXPIRIES_PER_TIMER = 2000
 """Registrations looked at in one turn of the expiry timer, so that it never holds up requests."""
@@ -67,6 +71,8 @@ class MapServer:
         self._report = report
         self._planner = Planner(sites, database)
         self._wheel = ExpiryWheel()
+        # Anybody can cause refusals; the event log must not drown in them.
+        self._refused_events = TokenBucket(REFUSED_EVENTS, 5 * REFUSED_EVENTS)
 
     # --- Map-Register ---
 
@@ -328,6 +334,9 @@ class MapServer:
         name = site.name if site else ""
         text = f"site {name}: {eid}: {refused.hint}" if site else f"{eid}: {refused.hint}"
         yield self._report.drop(refused.reason, text, source.address, now)
+        if not self._refused_events.take(now):
+            self._report.count("refusal-events-left-out")
+            return
         yield Event(
             "registration.refused",
             str(eid),

@@ -248,6 +248,17 @@ def test_the_good_records_of_a_register_are_taken_and_named_in_the_notify() -> N
     assert ms.database.registered == 1
 
 
+def test_a_flood_of_refusals_is_counted_and_leaves_the_event_log_alone() -> None:
+    ms = system()
+    found: list[str] = []
+    for n in range(500):
+        etr = Etr(key=b"guess", nonce=n)
+        found += events(ms.receive(etr.register(record("10.1.1.0/24")), etr.source, NOW + n / 500))
+    assert 50 <= len(found) <= 60
+    (refusal,) = ms.refusals()
+    assert (refusal.count, refusal.reason) == (500, "bad_digest")
+
+
 @pytest.mark.parametrize("rloc", ["255.255.255.255", "224.0.0.5", "0.0.0.0", "ff02::1"])
 def test_an_rloc_is_a_unicast_address(rloc: str) -> None:
     ms, etr = system(), Etr()

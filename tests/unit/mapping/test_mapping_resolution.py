@@ -458,6 +458,8 @@ def test_sources_are_asked_in_order_after_our_own_mappings() -> None:
     message = request("172.16.5.5")
     ((found, target),) = sent(ms.receive(ecm(message), endpoint(ITR), NOW))
     assert (found, target) == (message, Alt.hop)
+    what_if = ms.answer(eid("172.16.5.5"), Requester(), NOW)
+    assert what_if.mapping.negative
     # A negative answer covers nothing that a source knows.
     assert answers(ask(ms, "172.32.0.1")) == [("172.32.0.0/11", [])]
     assert answers(ask(ms, "10.1.1.1")) == [("10.1.0.0/16", [ETR])]
