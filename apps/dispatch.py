@@ -82,7 +82,10 @@ class Dispatcher:
     def done(self) -> None:
         """An event was handled, here or by somebody who carried the actions out with `perform`."""
         for look in self.after:
-            look()
+            try:
+                look()
+            except Exception as error:
+                self._bug(f"{getattr(look, '__qualname__', look)}: {error!r}")
 
     def report(self, *actions: Dropped | Event) -> None:
         """Count, keep and log something that the edges themselves saw."""

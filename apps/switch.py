@@ -11,6 +11,7 @@ from ryu.ofproto import ofproto_v1_3
 from lisp_sdn.actions import FlowCounter, FlowCounters, PacketOut, PortInfo
 from lisp_sdn.apps import openflow, readback
 from lisp_sdn.apps.log import LOGGER
+from lisp_sdn.errors import FieldError
 from lisp_sdn.rules import CookieClass, FlowRule, GroupRule, MeterRule, RuleChange, Ruleset
 
 MAX_UNSENT = 64 << 20
@@ -76,11 +77,14 @@ class Switch:
     # --- out ---
 
     def apply(self, changes: Sequence[RuleChange], *, barrier: bool = False) -> None:
-        """Send modifications in order. Raises FieldError for a rule that OpenFlow cannot say."""
+        """Send modifications in order; a rule that OpenFlow cannot say is reported and left out."""
         parts = []
         for change in changes:
             xid = self._next_xid()
-            parts.append(openflow.encode_change(change, xid))
+            try:
+                parts.append(openflow.encode_change(change, xid))
+            except FieldError as error:
+                self._drop("rule_not_encodable", f"{describe(change.rule)}: {error}", self.name)
             self._sent[xid % REMEMBERED] = (xid, change)
         if barrier:
             parts.append(openflow.encode_barrier(self._next_xid()))

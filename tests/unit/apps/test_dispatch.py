@@ -58,6 +58,14 @@ def test_timers_and_store_are_looked_at_after_every_event_even_a_failed_one(
     assert looks == [1, 1]
 
 
+def test_a_bug_in_looking_at_timers_is_survived(brain: FakeBrain, dispatcher: Dispatcher) -> None:
+    looks: list[int] = []
+    dispatcher.after += [lambda: looks.append(1 // 0), lambda: looks.append(2)]
+    dispatcher.event(brain.start)
+    assert looks == [2]
+    assert brain.reasons() == ["internal_error"]
+
+
 def test_a_bug_is_logged_with_traceback_counted_and_survived(
     brain: FakeBrain, dispatcher: Dispatcher, caplog: pytest.LogCaptureFixture
 ) -> None:

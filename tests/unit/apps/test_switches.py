@@ -161,6 +161,17 @@ def test_changes_and_packets_leave_in_order_as_one_write(
     assert len(set(xids)) == 4
 
 
+def test_a_rule_that_openflow_cannot_say_does_not_keep_back_the_others(
+    brain: FakeBrain, switches: Switches, datapath: FakeDatapath
+) -> None:
+    switches.up(datapath)
+    impossible = RuleChange(Verb.ADD, FlowRule(0, 5, match(eth_type=0x10000)))
+    switches.apply_rules(ApplyRules(DPID, (ADD, impossible, ADD)))
+    let_it_send()
+    assert [kind for kind, _, _ in datapath.messages()] == [14, 14]
+    assert brain.reasons()[-1] == "rule_not_encodable"
+
+
 def test_a_switch_that_does_not_read_is_disconnected(
     brain: FakeBrain, switches: Switches, datapath: FakeDatapath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
