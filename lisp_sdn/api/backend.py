@@ -23,6 +23,7 @@ from lisp_sdn.views import (
     Counter,
     EventEntry,
     Exchange,
+    FlowChange,
     MapCacheEntry,
     MappingEntry,
     Refusal,
@@ -75,6 +76,9 @@ class PolicyBackend(Protocol):
         self, policies: Iterable[SitePolicy], now: float
     ) -> tuple[tuple[RuleChange, ...], Iterator[Change]]:
         """Which rules and whose answers `apply` would change; lazy. Raises InvalidPolicy."""
+
+    def flow_changes(self, policies: Iterable[SitePolicy], now: float) -> Iterator[FlowChange]:
+        """Which map-cache flows of our switches `apply` would change. Raises InvalidPolicy."""
 
 
 class Backend(Protocol):

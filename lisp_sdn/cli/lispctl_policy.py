@@ -116,6 +116,8 @@ def diff(session: Session, file: Any, limit: int) -> None:
         ),
         "nobody would get another answer",
     )
+    for flow in document["flows"]:
+        out.print(f"xTR {flow['xtr']}: the flows of {flow['eid']} would change", soft_wrap=True)
     if document["more"]:
         out.print(f"more than {query['limit']} classes of requesters change; see --limit")
 

@@ -32,6 +32,7 @@ from lisp_sdn.rules import (
     match,
 )
 from lisp_sdn.views import (
+    CachedAnswer,
     Counter,
     EventEntry,
     Exchange,
@@ -110,6 +111,8 @@ class FakeBackend:
             mappings=lambda start: self.mappings(start, NOW),
             changed=self._changed,
             settle=lambda actions, now: list(actions),
+            cached=self._cached,
+            asks=self.requester,
         )
         self._order: list[EidPrefix] = []
 
@@ -120,6 +123,10 @@ class FakeBackend:
     @property
     def policy(self) -> PolicyBackend:
         return self.policing
+
+    def _cached(self) -> Iterator[CachedAnswer]:
+        for name, entries in self.caches.items():
+            yield from (CachedAnswer(name, entry.eid) for entry in entries)
 
     def _changed(self, eid: EidPrefix, now: float) -> list[Action]:
         self.told.append(eid)

@@ -192,6 +192,12 @@ def test_diff_tells_who_would_get_what_and_changes_nothing(call: Client) -> None
     assert change["old"]["rule"] is None
     assert change["new"]["rule"] == "partner"
     assert change["who"]
+    assert [(flow["xtr"], flow["eid"]) for flow in found["flows"]] == [
+        ("xtr-west", "[42] 10.1.0.0/24"),
+        ("xtr-west", "srcdst:[42] 10.2.7.0/24|[42] 10.1.0.0/24"),
+    ]
+    assert found["flows"][0]["datapath_id"] == "0000000000000002"
+    assert found["flows"][0]["new"]["rule"] == "partner"
     assert call.get("/policies") == before
     assert call.actions == []
     assert call.backend.told == []

@@ -94,6 +94,7 @@ def test_diff_tells_who_gets_what(ctl: Controller, file: str) -> None:
     assert result.exit_code == 0
     assert "rule east/partner: added" in result.stdout
     assert "192.0.2.9 1/100" in result.stdout
+    assert "xTR xtr-west: the flows of [42] 10.1.0.0/24 would change\n" in result.stdout
     document = json.loads(ctl("policy", "diff", file, "--json").stdout)
     assert document["changes"][0]["eid"] == "[42] 10.1.0.0/24"
     assert ctl("policy", "show", "--json").stdout.strip() == "[]"
