@@ -16,7 +16,7 @@ from lisp_sdn.actions import Action, Dropped
 from lisp_sdn.address import EidPrefix, SourceDestPrefix
 from lisp_sdn.config import Config
 from lisp_sdn.model import Answer, Mapping, Requester
-from lisp_sdn.policy import Change, Explanation, PolicyVersion, RuleChange
+from lisp_sdn.policy import BalanceStatus, Change, Explanation, PolicyVersion, RuleChange
 from lisp_sdn.policy_settings import SitePolicy
 from lisp_sdn.rules import Ruleset
 from lisp_sdn.views import (
@@ -76,6 +76,10 @@ class PolicyBackend(Protocol):
         self, policies: Iterable[SitePolicy], now: float
     ) -> tuple[tuple[RuleChange, ...], Iterator[Change]]:
         """Which rules and whose answers `apply` would change; lazy. Raises InvalidPolicy."""
+
+    @property
+    def balance_status(self) -> tuple[BalanceStatus, ...]:
+        """What every closed loop is doing."""
 
     def flow_changes(self, policies: Iterable[SitePolicy], now: float) -> Iterator[FlowChange]:
         """Which map-cache flows of our switches `apply` would change. Raises InvalidPolicy."""

@@ -14,7 +14,7 @@ import click
 from lisp_sdn.cli._client import Refused, segment
 from lisp_sdn.cli._context import REFUSED, Failed, Session, command, iid_option, limit_option
 from lisp_sdn.cli._listing import Entry, listing, locators
-from lisp_sdn.cli._output import console, print_json, table, uptime
+from lisp_sdn.cli._output import console, print_json, print_json_list, table, uptime
 from lisp_sdn.errors import InvalidPolicy
 
 _ETAG = re.compile(r'^# etag (\S+) ("[^"]*")\s*$', re.MULTILINE)
@@ -174,6 +174,29 @@ def delete(session: Session, site: str, why: str, who: str) -> None:
         print_json({"deleted": site})
         return
     console().print(f"deleted the policy of {site}", soft_wrap=True)
+
+
+@policy.command()
+@command
+def balance(session: Session) -> None:
+    """Show how the weights of `balance` rules follow the measured load."""
+    items = session.client.get("/policies/balance")["items"]
+    if session.as_json:
+        print_json_list(items)
+        return
+    rows = [
+        (
+            f"{entry['site']}/{entry['rule']}",
+            entry["state"],
+            rloc["rloc"],
+            rloc["weight"],
+            "-" if rloc["share"] is None else f"{rloc['share']:.0%}",
+            f"{rloc['target']:.0%}",
+        )
+        for entry in items
+        for rloc in entry["locators"]
+    ]
+    table(("Rule", "State", "RLOC", "Weight", "Share", "Target"), rows, "no rule balances")
 
 
 @policy.command()

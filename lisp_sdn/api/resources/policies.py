@@ -12,6 +12,8 @@ from lisp_sdn.actions import Action
 from lisp_sdn.api.http import Detail, Problem, check_preconditions, not_found
 from lisp_sdn.api.paging import Paging, decode_cursor, page_unsorted
 from lisp_sdn.api.resources.policy_models import (
+    BalanceList,
+    BalanceModel,
     Candidate,
     ChangeModel,
     DiffModel,
@@ -162,6 +164,12 @@ def list_versions(call: Call[Paging, None]) -> Reply:
     return Reply(VersionPage(items=items, next=page.next), next=page.next)
 
 
+def list_balances(call: Call[NoQuery, None]) -> Reply:
+    """What every closed loop is doing."""
+    items = [BalanceModel.of(status) for status in call.backend.policy.balance_status]
+    return Reply(BalanceList(items=items))
+
+
 def rollback_policies(call: Call[NoQuery, Rollback]) -> Reply:
     """As a new version."""
     body = call.body
@@ -195,6 +203,14 @@ ROUTES = (
         query=DiffQuery,
         body=Candidate,
         response=DiffModel,
+    ),
+    Route(
+        "GET",
+        "/policies/balance",
+        "Show how the weights follow the measured load",
+        list_balances,
+        TAG,
+        response=BalanceList,
     ),
     Route(
         "GET",

@@ -7,12 +7,20 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field
 
-from lisp_sdn.api.fields import DatapathField, EidField, KeyField, Model, Query, TimeField
+from lisp_sdn.api.fields import (
+    DatapathField,
+    EidField,
+    KeyField,
+    Model,
+    Query,
+    RlocField,
+    TimeField,
+)
 from lisp_sdn.api.paging import MAX_LIMIT
 from lisp_sdn.api.resources.mappings import MappingModel
 from lisp_sdn.api.resources.resolve import RequesterModel, WhoAsks
 from lisp_sdn.model import Answer
-from lisp_sdn.policy import Change, Explanation, PolicyVersion, RuleChange
+from lisp_sdn.policy import BalanceStatus, Change, Explanation, PolicyVersion, RuleChange
 from lisp_sdn.policy_settings import SitePolicy
 from lisp_sdn.views import FlowChange
 
@@ -219,6 +227,53 @@ class WhoAsksWhen(WhoAsks):
     """The query parameters of explain."""
 
     at: AwareDatetime | None = Field(default=None, description="evaluate at this time; now")
+
+
+class BalancedLocator(Model):
+    """One RLOC of a closed loop. weight: now; share: measured, target: wished for, 0..1."""
+
+    rloc: RlocField
+    weight: int
+    share: float | None
+    target: float
+
+
+class BalanceModel(Model):
+    """One closed loop: a rule whose weights follow the measured inbound load.
+
+    deviation: the largest difference between share and target.
+    """
+
+    site: str
+    rule: str
+    state: str
+    deviation: float
+    locators: list[BalancedLocator]
+
+    @classmethod
+    def of(cls, status: BalanceStatus) -> BalanceModel:
+        """From the value."""
+        return cls(
+            site=status.site,
+            rule=status.rule,
+            state=status.state.value,
+            deviation=round(status.deviation, 4),
+            locators=[
+                BalancedLocator(
+                    rloc=rloc,
+                    weight=weight,
+                    share=None if (share := status.shares.get(rloc)) is None else round(share, 4),
+                    target=round(status.target.get(rloc, 0.0), 4),
+                )
+                for rloc, weight in status.weights.items()
+            ],
+        )
+
+
+class BalanceList(Model):
+    """Every closed loop."""
+
+    items: list[BalanceModel]
 
 
 def rule_change_models(changes: Iterable[RuleChange]) -> list[RuleChangeModel]:

@@ -265,3 +265,16 @@ def test_a_large_site_is_told_by_its_prefixes(
     monkeypatch.setattr("lisp_sdn.policing.MAX_COMPARED", 0)
     put(call, EAST)
     assert call.backend.told == [eid("[42] 10.1.0.0/16")]
+
+
+def test_the_closed_loops_are_shown(call: Client) -> None:
+    assert call.get("/policies/balance") == {"items": []}
+    target = [{"rloc": "192.0.2.1", "share": 70}, {"rloc": "192.0.2.9", "share": 30}]
+    rule = {"name": "split", "action": {"balance": {"target": target}}}
+    put(call, {"site": "east", "rules": [rule]})
+    [loop] = call.get("/policies/balance")["items"]
+    assert (loop["site"], loop["rule"], loop["state"]) == ("east", "split", "measuring")
+    assert loop["locators"] == [
+        {"rloc": "192.0.2.1", "weight": 70, "share": None, "target": 0.7},
+        {"rloc": "192.0.2.9", "weight": 30, "share": None, "target": 0.3},
+    ]

@@ -137,3 +137,18 @@ def test_history_and_rollback(ctl: Controller, file: str) -> None:
 def test_delete_of_nothing_is_status_1(ctl: Controller) -> None:
     assert ctl("policy", "delete", "east", *WHY).exit_code == 1
     assert ctl("policy", "show", "north").exit_code == 1
+
+
+def test_balance_shows_weights_shares_and_targets(ctl: Controller) -> None:
+    assert ctl("policy", "balance").stdout == "no rule balances\n"
+    text = """
+    - site: east
+      rules:
+        - name: split
+          action:
+            balance: {target: [{rloc: 192.0.2.1, share: 70}, {rloc: 192.0.2.9, share: 30}]}
+    """
+    assert ctl("policy", "apply", "-", *WHY, input=text).exit_code == 0
+    lines = [line.split() for line in ctl("policy", "balance").stdout.splitlines()]
+    assert lines[1] == ["east/split", "measuring", "192.0.2.1", "70", "-", "70%"]
+    assert json.loads(ctl("policy", "balance", "--json").stdout)[0]["rule"] == "split"
