@@ -135,6 +135,8 @@ def _slots(rule: FlowRule) -> tuple[int, int]:
     value = dict(rule.match).get(rlocsets.SLOT_REGISTER)
     if isinstance(value, tuple):
         return value
+    if value is None:
+        return (0, 0)
     return (_number(value), rlocsets.SLOTS - 1)
 
 

@@ -145,12 +145,10 @@ def idle_timeout(mapping: Mapping, topology: Topology) -> int:
 def destination(node: Node, topology: Topology, group_of: GroupOf) -> Compiled:
     """The rules of one destination prefix with all its entries."""
     flows: list[FlowRule] = []
-    groups: list[GroupRule] = []
     kept: list[GroupRule] = []
     for entry in node.entries.values():
         compiled = cache_entry(entry, topology, group_of)
         flows.extend(compiled.flows)
-        groups.extend(compiled.groups)
         kept.extend(compiled.kept_groups)
     if None not in node.entries and any(entry.installed for entry in node.entries.values()):
         # Known for some sources only: another source must not fall to a less-specific entry.
@@ -164,7 +162,7 @@ def destination(node: Node, topology: Topology, group_of: GroupOf) -> Compiled:
                 value=node.destination.iid,
             )
         )
-    return Compiled(tuple(flows), tuple(groups), tuple(kept))
+    return Compiled(tuple(flows), kept_groups=tuple(kept))
 
 
 def rloc_sets(node: Node, topology: Topology) -> tuple[RlocSet, ...]:
@@ -181,9 +179,12 @@ def rloc_sets(node: Node, topology: Topology) -> tuple[RlocSet, ...]:
 
 def rloc_set(rlocs: RlocSet, topology: Topology, group_of: GroupOf) -> Compiled:
     """The rules that an RLOC-set has by itself, for all EIDs behind it."""
-    if topology.tunnel_port is None or not rlocsets.spreads(rlocs, topology):
+    if topology.tunnel_port is None:
         return Compiled()
-    return Compiled(tuple(rlocsets.spread_rules(group_of(rlocs), rlocs, topology)))
+    number = group_of(rlocs)
+    if rlocsets.spreads(rlocs, topology):
+        return Compiled(tuple(rlocsets.spread_rules(number, rlocs, topology)))
+    return Compiled(groups=(check_group(rlocsets.group(number, rlocs, topology)),))
 
 
 def direct_actions(entry: Entry, topology: Topology, group_of: GroupOf) -> tuple[RuleAction, ...]:
@@ -191,8 +192,10 @@ def direct_actions(entry: Entry, topology: Topology, group_of: GroupOf) -> tuple
     if entry.active is not None:
         rlocs = rlocsets.normalise(entry.active.locators)
         if topology.tunnel_port is not None and rlocsets.spreads(rlocs, topology):
-            (rloc, *_) = rlocsets.next_hops(rlocs, topology)
-            outer = rlocsets.tunnel_fields(rloc, topology.rlocs)
+            rlocs_now = rlocsets.next_hops(rlocs, topology)
+            if not rlocs_now:
+                return ()
+            outer = rlocsets.tunnel_fields(rlocs_now[0], topology)
             tunnel_id = SetField("tunnel_id", entry.destination.iid)
             return (DecTtl(), tunnel_id, *outer, Output(topology.tunnel_port))
     flows = cache_entry(entry, topology, group_of).flows
@@ -205,7 +208,7 @@ def cache_entry(entry: Entry, topology: Topology, group_of: GroupOf) -> Compiled
         flows, groups = entry.adopted or ((), ())
         return Compiled(flows, kept_groups=groups)
     mapping = entry.active
-    actions, group, goto = _forwarding(entry.destination, mapping, topology, group_of)
+    actions, goto = _forwarding(entry.destination, mapping, topology, group_of)
     rule = flow(
         TableId.MAP_CACHE,
         cache_priority(entry.destination, entry.source),
@@ -217,25 +220,25 @@ def cache_entry(entry: Entry, topology: Topology, group_of: GroupOf) -> Compiled
         idle_timeout=idle_timeout(mapping, topology),
         notify_removed=True,
     )
-    return Compiled((rule,), () if group is None else (check_group(group),))
+    return Compiled((rule,))
 
 
 def _forwarding(
     eid: EidPrefix, mapping: Mapping, topology: Topology, group_of: GroupOf
-) -> tuple[tuple[RuleAction, ...], GroupRule | None, TableId | None]:
-    """(actions, group, continue in) for a mapping."""
+) -> tuple[tuple[RuleAction, ...], TableId | None]:
+    """(actions, continue in) for a mapping."""
     if mapping.negative:
         # ACT 2: every matching packet asks again (RFC 9301 5.4), metered like any miss.
         wants_request = mapping.action is Act.SEND_MAP_REQUEST
-        return (), None, TableId.MISS if wants_request else None
+        return (), TableId.MISS if wants_request else None
     rlocs = rlocsets.normalise(mapping.locators)
     if topology.tunnel_port is None or not rlocsets.best(rlocs, topology):
-        return (), None, None
+        return (), None
+    into_tunnel = (DecTtl(), SetField("tunnel_id", eid.iid))
+    number = group_of(rlocs)
     if rlocsets.spreads(rlocs, topology):
-        through = rlocsets.spread_actions(group_of(rlocs))
-        return (DecTtl(), SetField("tunnel_id", eid.iid), *through), None, TableId.SPREAD
-    group = rlocsets.group(group_of(rlocs), rlocs, topology)
-    return (DecTtl(), SetField("tunnel_id", eid.iid), ToGroup(group.group_id)), group, None
+        return (*into_tunnel, *rlocsets.spread_actions(number)), TableId.SPREAD
+    return (*into_tunnel, ToGroup(number)), None
 
 
 def drop_reason(mapping: Mapping, topology: Topology) -> str | None:

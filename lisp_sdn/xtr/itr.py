@@ -220,10 +220,11 @@ class Itr:
         self.resolutions.sent(resolution, nonce, now)
         self._timers.schedule(("retry", resolution.name), now + REQUEST_INTERVAL)
         self._out.counters["map-requests-out"] += 1
+        topology = self._topology()
         request = MapRequest(
             nonce,
             resolution.source,
-            self._topology().rlocs[:MAX_ITR_RLOCS],
+            (topology.sources or topology.rlocs)[:MAX_ITR_RLOCS],
             (RequestRecord(resolution.eid),),
             smr_invoked=resolution.smr_invoked,
         )

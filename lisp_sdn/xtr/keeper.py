@@ -117,7 +117,10 @@ class CacheKeeper:
         self._schedule(entry, now)
         for old in replaced:
             self.remove(old.key, "replaced")
-        hops = rlocsets.next_hops(rlocsets.normalise(mapping.locators), self._topology())
+        rlocs, topology = rlocsets.normalise(mapping.locators), self._topology()
+        hops = rlocsets.next_hops(rlocs, topology)
+        # Those that stand by are resolved as well, but nothing waits for them.
+        self._neighbours.ready_at(rlocsets.candidates(rlocs, topology), now)
         ready = self._neighbours.ready_at(hops, now) if hops else now
         if ready <= now:
             self.activate(key, now)

@@ -102,7 +102,7 @@ class Neighbours:
             PROBE_FRAME,
             Port.CONTROLLER,
             SetField("tunnel_id", MAX_IID),
-            *rlocsets.tunnel_fields(rloc, topology.rlocs),
+            *rlocsets.tunnel_fields(rloc, topology),
             Output(topology.tunnel_port),
         )
         self._last[rloc] = now

@@ -170,7 +170,7 @@ class Program:
         for number in _numbers(old):
             if not self._group_uses[number]:
                 del self._group_uses[number]
-        if new.flows or new.meters:
+        if new.flows or new.groups or new.kept_groups or new.meters:
             self._compiled[owner] = new
         for rule in new.flows:
             self._flow_owner[rule.key] = owner

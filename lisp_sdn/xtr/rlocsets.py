@@ -5,6 +5,9 @@ carries the traffic is a group. A set that spreads traffic by weight is a few ru
 table over 64 slots of a hash that includes UDP ports, which the hash of a SELECT group does not
 (docs/decisions/0004). The number of a set is a hash of the set as it was mapped, so that a
 restarted controller arrives at the same numbers.
+
+What a set is, a group or slots, depends on its mapping alone. Where its traffic goes depends on
+which RLOCs are up as well, so that a failure changes the rules of the set and of no EID behind it.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address
+from itertools import chain
 
 from lisp_sdn.address import IPAddress
 from lisp_sdn.model import Locator, locator_sort_key
@@ -69,37 +73,60 @@ def normalise(locators: tuple[Locator, ...]) -> RlocSet:
 
 
 def best(rlocs: RlocSet, topology: Topology) -> tuple[Locator, ...]:
-    """The locators that carry traffic: usable, of the best priority (RFC 9300 section 9).
+    """The locators that carry traffic when all are up: of the best priority (RFC 9300 section 9).
 
     Our own RLOCs are left out, or packets would come back; so are families without an RLOC of
     ours to send from. Weight 0 beside other weights carries nothing, all zero means equal.
     """
-    return _best(rlocs, topology.rlocs)
+    return next(iter(_levels(rlocs, topology.rlocs)), ())
 
 
 @lru_cache(maxsize=4096)
-def _best(rlocs: RlocSet, own: tuple[IPAddress, ...]) -> tuple[Locator, ...]:
+def _levels(rlocs: RlocSet, own: tuple[IPAddress, ...]) -> tuple[tuple[Locator, ...], ...]:
+    """The usable locators by priority, best first."""
     families = {rloc.version for rloc in own}
-    usable = [
-        locator
-        for locator in rlocs
-        if locator.usable
-        and isinstance(locator.rloc, IPAddress)
-        and locator.rloc not in own
-        and locator.rloc.version in families
+    levels: dict[int, list[Locator]] = {}
+    for locator in rlocs:
+        rloc = locator.rloc
+        if (
+            locator.usable
+            and isinstance(rloc, IPAddress)
+            and rloc not in own
+            and rloc.version in families
+        ):
+            levels.setdefault(locator.priority, []).append(locator)
+    return tuple(
+        tuple([item for item in level if item.weight] or level)
+        for _, level in sorted(levels.items())
+    )
+
+
+def carrying(rlocs: RlocSet, topology: Topology) -> tuple[Locator, ...]:
+    """The locators that carry traffic now: those that are up, of the best priority that has any.
+
+    A drained RLOC carries traffic only when nothing else is up.
+    """
+    levels = _levels(rlocs, topology.rlocs)
+    if not topology.down and not topology.drained:
+        return next(iter(levels), ())
+    families = {rloc.version for rloc in topology.sources}
+    up = [
+        [x for x in level if x.rloc not in topology.down and _version(x) in families]
+        for level in levels
     ]
-    if not usable:
-        return ()
-    priority = min(locator.priority for locator in usable)
-    chosen = [locator for locator in usable if locator.priority == priority]
-    weighted = [locator for locator in chosen if locator.weight]
-    return tuple(weighted or chosen)
+    preferred = ([x for x in level if x.rloc not in topology.drained] for level in up)
+    return tuple(next((level for level in (*preferred, *up) if level), ()))
+
+
+def _version(locator: Locator) -> int:
+    assert isinstance(locator.rloc, IPAddress)
+    return locator.rloc.version
 
 
 def why_unusable(rlocs: RlocSet, topology: Topology) -> str | None:
-    """The reason code for an RLOC-set of which `best` leaves nothing; None if it does."""
+    """The reason code for an RLOC-set that carries no traffic; None if it does."""
     if best(rlocs, topology):
-        return None
+        return None if carrying(rlocs, topology) else "rlocs-unreachable"
     addresses = [item.rloc for item in rlocs if item.usable and isinstance(item.rloc, IPAddress)]
     if not addresses:
         return "no-usable-rloc"
@@ -110,14 +137,22 @@ def why_unusable(rlocs: RlocSet, topology: Topology) -> str | None:
 
 def next_hops(rlocs: RlocSet, topology: Topology) -> tuple[IPAddress, ...]:
     """The RLOCs whose neighbour must be known before traffic goes there."""
-    return tuple(
-        locator.rloc for locator in best(rlocs, topology) if isinstance(locator.rloc, IPAddress)
-    )
+    return _addresses(carrying(rlocs, topology))
 
 
-def tunnel_fields(rloc: IPAddress, own: tuple[IPAddress, ...]) -> tuple[SetField, SetField]:
-    """Outer source, the first RLOC of ours of the same family, and destination."""
-    source = next(item for item in own if item.version == rloc.version)
+def candidates(rlocs: RlocSet, topology: Topology) -> tuple[IPAddress, ...]:
+    """The RLOCs that traffic may ever go to, those that stand by included."""
+    return _addresses(chain.from_iterable(_levels(rlocs, topology.rlocs)))
+
+
+def _addresses(locators: Iterable[Locator]) -> tuple[IPAddress, ...]:
+    return tuple(item.rloc for item in locators if isinstance(item.rloc, IPAddress))
+
+
+def tunnel_fields(rloc: IPAddress, topology: Topology) -> tuple[SetField, SetField]:
+    """Outer source, an RLOC of ours of the same family that can send, and destination."""
+    source = topology.source_rloc(rloc.version)
+    assert source is not None
     family = "ipv4" if isinstance(rloc, IPv4Address) else "ipv6"
     return SetField(f"tun_{family}_src", source), SetField(f"tun_{family}_dst", rloc)
 
@@ -129,22 +164,15 @@ def group(group_id: int, rlocs: RlocSet, topology: Topology) -> GroupRule:
     at once then meets what the datapath still has cached from before the group.
     """
     assert topology.tunnel_port is not None
-    return _group(group_id, rlocs, topology.rlocs, topology.tunnel_port)
-
-
-@lru_cache(maxsize=4096)
-def _group(
-    group_id: int, rlocs: RlocSet, own: tuple[IPAddress, ...], tunnel_port: int
-) -> GroupRule:
-    (locator,) = _best(rlocs, own)
-    assert isinstance(locator.rloc, IPAddress)
-    bucket = Bucket((*tunnel_fields(locator.rloc, own), Output(tunnel_port)))
-    return GroupRule(group_id, GroupType.INDIRECT, (bucket,))
+    actions: tuple[RuleAction, ...] = ()
+    for rloc in next_hops(rlocs, topology):
+        actions = (*tunnel_fields(rloc, topology), Output(topology.tunnel_port))
+    return GroupRule(group_id, GroupType.INDIRECT, (Bucket(actions),))
 
 
 def spreads(rlocs: RlocSet, topology: Topology) -> bool:
-    """Whether several locators share the traffic."""
-    return len(best(rlocs, topology)) > 1
+    """Whether several locators share the traffic, or would if others failed."""
+    return any(len(level) > 1 for level in _levels(rlocs, topology.rlocs))
 
 
 def blocks(weights: Sequence[int]) -> Iterator[tuple[int, int, int]]:
@@ -165,9 +193,11 @@ def blocks(weights: Sequence[int]) -> Iterator[tuple[int, int, int]]:
 def _shares(weights: Sequence[int]) -> list[int]:
     used = list(weights) if any(weights) else [1] * len(weights)
     total = sum(used)
-    counts = [max(1, SLOTS * weight // total) if weight else 0 for weight in used]
-    # The largest remainder first; where the least of one slot took too much, the largest gives.
-    order = sorted(range(len(used)), key=lambda i: (-(SLOTS * used[i] % total), i))
+    exact = [SLOTS * weight // total for weight in used]
+    counts = [max(1, count) if weight else 0 for count, weight in zip(exact, used, strict=True)]
+    # The largest remainder first, but who got the least of one slot has more than his share; where
+    # that took too much, the largest gives.
+    order = sorted(range(len(used)), key=lambda i: (not exact[i], -(SLOTS * used[i] % total), i))
     for index in (i for _ in range(SLOTS) for i in order if used[i]):
         if sum(counts) >= SLOTS:
             break
@@ -181,23 +211,72 @@ def _powers(count: int) -> Iterator[int]:
     return (1 << bit for bit in range(count.bit_length()) if count >> bit & 1)
 
 
+def slots(rlocs: RlocSet, topology: Topology) -> Iterator[tuple[int, int, Locator]]:
+    """Which slots go where now: (first, mask, locator), as aligned blocks.
+
+    While a locator is down, its slots are with those that carry traffic, by weight; no other slot
+    moves, so no other transport flow does. Nothing when there is nowhere to go.
+    """
+    usual = best(rlocs, topology)[:SLOTS]
+    now = carrying(rlocs, topology)[:SLOTS]
+    freed: list[tuple[int, int]] = []
+    has = [0] * len(now)
+    for first, mask, index in blocks([item.weight for item in usual]):
+        if usual[index] in now:
+            has[now.index(usual[index])] += SLOTS - mask
+            yield first, mask, usual[index]
+        else:
+            freed.append((first, SLOTS - mask))
+    if freed and now:
+        due = [wanted - got for wanted, got in zip(_shares(_weights(now)), has, strict=True)]
+        for first, size, index in _hand_over(freed, due):
+            yield first, SLOTS - size, now[index]
+
+
+def _weights(locators: Sequence[Locator]) -> list[int]:
+    return [item.weight for item in locators]
+
+
+def _hand_over(freed: list[tuple[int, int]], due: list[int]) -> Iterator[tuple[int, int, int]]:
+    """Give blocks (first, size) to those that are due most slots: (first, size, index)."""
+    todo = sorted(freed, key=lambda block: (block[1], -block[0]))
+    while todo:
+        first, size = todo.pop()
+        index = due.index(max(due))
+        if size > 1 and due[index] < size:
+            half = size // 2
+            todo += [(first + half, half), (first, half)]
+            continue
+        due[index] -= size
+        yield first, size, index
+
+
 def spread_rules(number: int, rlocs: RlocSet, topology: Topology) -> Iterator[FlowRule]:
     """The rules of a set that `spreads`."""
     assert topology.tunnel_port is not None
-    chosen = best(rlocs, topology)[:SLOTS]
-    for first, mask, index in blocks([locator.weight for locator in chosen]):
-        rloc = chosen[index].rloc
-        assert isinstance(rloc, IPAddress)
-        fields: dict[str, FieldValue] = {SET_REGISTER: number, SLOT_REGISTER: (first, mask)}
-        yield flow(
-            TableId.SPREAD,
-            100,
-            match(**fields),
-            *tunnel_fields(rloc, topology.rlocs),
-            Output(topology.tunnel_port),
-            kind=CookieClass.RLOC_SET,
-            value=number,
-        )
+    found = False
+    for first, mask, locator in slots(rlocs, topology):
+        assert isinstance(locator.rloc, IPAddress)
+        outer = tunnel_fields(locator.rloc, topology)
+        yield _spread_rule(number, first, mask, *outer, Output(topology.tunnel_port))
+        found = True
+    if not found:
+        # Nothing is up: a rule that drops, and counts, and keeps the set known to a restart.
+        yield _spread_rule(number, 0, 0)
+
+
+def _spread_rule(number: int, first: int, mask: int, *actions: RuleAction) -> FlowRule:
+    fields: dict[str, FieldValue] = {SET_REGISTER: number}
+    if mask:
+        fields[SLOT_REGISTER] = (first, mask)
+    return flow(
+        TableId.SPREAD,
+        100,
+        match(**fields),
+        *actions,
+        kind=CookieClass.RLOC_SET,
+        value=number,
+    )
 
 
 def spread_actions(number: int) -> tuple[RuleAction, ...]:

@@ -29,7 +29,8 @@ class Topology:
     """The inputs of the compiler that are not cache state.
 
     tunnel_port: number of the LISP tunnel port, None when the switch has none. rlocs: ours, in
-    the order of the configuration.
+    the order of the configuration. down: RLOCs, ours and others', that carry nothing now.
+    drained: RLOCs that carry traffic only where no other RLOC is left.
     """
 
     datapath_id: int
@@ -37,6 +38,8 @@ class Topology:
     ports: tuple[AttachedPort, ...]
     rlocs: tuple[IPAddress, ...]
     limits: Limits
+    down: frozenset[IPAddress] = frozenset()
+    drained: frozenset[IPAddress] = frozenset()
 
     def port(self, number: int) -> AttachedPort | None:
         """The EID-facing port with this number."""
@@ -47,8 +50,16 @@ class Topology:
         return tuple(sorted({port.iid for port in self.ports}))
 
     def source_rloc(self, version: int) -> IPAddress | None:
-        """The outer source towards an RLOC of this family: the first configured one."""
-        return next((rloc for rloc in self.rlocs if rloc.version == version), None)
+        """The outer source towards an RLOC of this family; None when all of ours are down."""
+        return next((rloc for rloc in self.sources if rloc.version == version), None)
+
+    @property
+    def sources(self) -> tuple[IPAddress, ...]:
+        """Our RLOCs that can send, in the order of the configuration, drained ones last."""
+        if not self.down and not self.drained:
+            return self.rlocs
+        up = [rloc for rloc in self.rlocs if rloc not in self.down]
+        return tuple(sorted(up, key=lambda rloc: rloc in self.drained))
 
     def gateway_ports(self, iid: int, address: IPAddress) -> list[tuple[AttachedPort, Interface]]:
         """Ports of the longest connected subnet that holds `address`, with their gateways."""
@@ -92,7 +103,13 @@ class Speaker:
     address: IPAddress
 
 
-def build(settings: XtrSettings, limits: Limits, ports: Iterable[PortInfo]) -> Topology:
+def build(
+    settings: XtrSettings,
+    limits: Limits,
+    ports: Iterable[PortInfo],
+    down: frozenset[IPAddress] = frozenset(),
+    drained: frozenset[IPAddress] = frozenset(),
+) -> Topology:
     """Join settings with a switch's ports; configured ports that it lacks are left out."""
     numbers = {port.name: port.number for port in ports}
     attached = tuple(
@@ -106,4 +123,6 @@ def build(settings: XtrSettings, limits: Limits, ports: Iterable[PortInfo]) -> T
         attached,
         tuple(locator.rloc for locator in settings.rlocs),
         limits,
+        down,
+        drained,
     )

@@ -409,14 +409,14 @@ class Xtr:
         return frozenset(
             rloc
             for rlocs in self._program.live_sets()
-            for rloc in rlocsets.next_hops(rlocs, self._topology)
+            for rloc in rlocsets.candidates(rlocs, self._topology)
         )
 
     def _all_next_hops(self) -> frozenset[IPAddress]:
         """Also of entries that were taken over and not confirmed yet."""
         sets = {rlocsets.normalise(entry.mapping.locators) for entry in self._cache}
         return frozenset(
-            rloc for rlocs in sets for rloc in rlocsets.next_hops(rlocs, self._topology)
+            rloc for rlocs in sets for rloc in rlocsets.candidates(rlocs, self._topology)
         )
 
     # --- what it shows -----------------------------------------------------------------------

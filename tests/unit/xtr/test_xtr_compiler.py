@@ -52,7 +52,8 @@ def test_a_mapping_becomes_a_flow_and_a_group() -> None:
     entry = active(Mapping(eid("10.2.0.0/16"), rlocs("192.0.2.2")))
     compiled = compiler.destination(node(entry), TOPOLOGY, lambda _: 42)
     (flow,) = compiled.flows
-    (group,) = compiled.groups
+    (rlocs_behind,) = compiler.rloc_sets(node(entry), TOPOLOGY)
+    (group,) = compiler.rloc_set(rlocs_behind, TOPOLOGY, lambda _: 42).groups
     assert flow.match == match(
         eth_type=0x800, metadata=(7, 0x1FFFFFF), ipv4_dst=eid("10.2.0.0/16").network
     )
@@ -122,7 +123,7 @@ def test_rloc_sets_without_a_usable_rloc_drop(
     mapping = Mapping(eid("10.2.0.0/16"), locators)
     assert compiler.drop_reason(mapping, TOPOLOGY) == reason
     compiled = compiler.destination(node(active(mapping)), TOPOLOGY, lambda _: 1)
-    assert bool(compiled.groups) == (reason is None)
+    assert bool(compiled.flows[0].actions) == (reason is None)
     assert bool(compiler.rloc_sets(node(active(mapping)), TOPOLOGY)) == (reason is None)
 
 
@@ -222,10 +223,16 @@ def test_entries_are_read_back_from_their_flows() -> None:
     scope = SourceDestPrefix(eid("10.1.0.1/32"), eid("10.5.0.0/16"))
     scoped = active(Mapping(scope.destination, rlocs("192.0.2.2")), scope)
     entries = [*(active(mapping) for mapping in mappings), scoped]
-    number = rlocsets.assign(
-        rlocsets.normalise(entry.mapping.locators) for entry in entries
-    ).__getitem__
-    ruleset = merge(compiler.destination(node(e), TOPOLOGY, number) for e in entries)
+    numbers = rlocsets.assign(
+        rlocsets.normalise(entry.mapping.locators) for entry in entries if entry.mapping.locators
+    )
+    number = numbers.__getitem__
+    ruleset = merge(
+        [
+            *(compiler.destination(node(e), TOPOLOGY, number) for e in entries),
+            *(compiler.rloc_set(rlocs, TOPOLOGY, number) for rlocs in numbers),
+        ]
+    )
     found = {entry.key: entry for entry in adopt.entries(ruleset, 100.0, 900.0)}
     assert set(found) == {entry.key for entry in entries}
     for entry in entries:
