@@ -126,7 +126,7 @@ class MappingSystemMachine(RuleBasedStateMachine):
 
 
 MappingSystemMachine.TestCase.settings = settings(
-    max_examples=30, stateful_step_count=30, deadline=None, derandomize=True
+    max_examples=25, stateful_step_count=25, deadline=None, derandomize=True
 )
 TestMappingSystem = MappingSystemMachine.TestCase
 

@@ -72,7 +72,7 @@ def resolved(ms: MapSystem, eid: EidPrefix, source: EidPrefix, octets: int) -> t
     return ms.resolver.resolve(Query(eid, Requester(source_eid=source), octets), NOW).answers
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=50, deadline=None, derandomize=True)
 @given(
     OWNED, MAPPINGS, KEYED, MAPPINGS, PREFIXES, st.sampled_from(HOSTS), st.sampled_from([0, 9999])
 )
@@ -105,7 +105,7 @@ def test_an_answer_is_true_of_every_eid_that_it_covers(
                 assert meaning(same) == meaning(found), (str(host), str(other), str(scope))
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(OWNED, MAPPINGS, MAPPINGS, st.sampled_from(HOSTS))
 def test_the_truth_by_brute_force(
     owned: frozenset[EidPrefix],
@@ -132,7 +132,7 @@ def test_the_truth_by_brute_force(
         assert answer.mapping.ttl_minutes == 1
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(MAPPINGS, MAPPINGS, st.randoms(use_true_random=False))
 def test_the_order_of_registrations_leaves_no_trace(
     wanted: dict[EidPrefix, tuple[str, ...]],

@@ -87,7 +87,7 @@ def test_negative_prefix_examples(known: tuple[str, ...], query: str, expected: 
     assert found(eid, tables) == EidPrefix.from_text(expected)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=120, deadline=None, derandomize=True)
 @given(st.frozensets(prefixes(), max_size=8), prefixes())
 @example(text("0.0.0.0/0"), EidPrefix.from_text("0.0.0.0/0"))
 def test_negative_prefix_is_the_widest_ipv4(known: EidSet, query: EidPrefix) -> None:
@@ -96,7 +96,7 @@ def test_negative_prefix_is_the_widest_ipv4(known: EidSet, query: EidPrefix) -> 
     )
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=120, deadline=None, derandomize=True)
 @given(st.frozensets(prefixes(6), max_size=8), st.frozensets(prefixes(6), max_size=4), prefixes(6))
 def test_negative_prefix_over_two_tables_ipv6(one: EidSet, two: EidSet, query: EidPrefix) -> None:
     known = frozenset(p for p in one | two if p.iid == query.iid)
@@ -104,7 +104,7 @@ def test_negative_prefix_over_two_tables_ipv6(one: EidSet, two: EidSet, query: E
     assert found(query, *tables) == widest(query, known)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=80, deadline=None, derandomize=True)
 @given(
     st.lists(prefixes().filter(lambda p: p.iid == 0), max_size=12),
     st.lists(prefixes().filter(lambda p: p.iid == 0), max_size=6),
