@@ -254,7 +254,8 @@ def test_slots_are_handed_out_once_and_by_weight(weights: list[int]) -> None:
         slots = sum(of == index for of in owner.values())
         exact = rlocsets.SLOTS * weight / sum(used)
         assert (slots > 0) == (weight > 0)
-        assert abs(slots - exact) <= max(1.0, sum(0 < 64 * w / sum(used) < 1 for w in used))
+        # A weight too small for a slot gets one all the same, at the cost of others.
+        assert abs(slots - exact) <= 1 + sum(0 < rlocsets.SLOTS * w < sum(used) for w in used)
 
 
 names = st.tuples(st.just("timer"), st.integers(0, 5))
