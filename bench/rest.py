@@ -84,6 +84,13 @@ def main() -> None:
         f"at the beginning {first * 1e3:.1f} ms",
         last / first,
     )
+    slowest = max(times)
+    row(
+        "slowest page (a full garbage collection fell into it)",
+        f"{slowest * 1e3:.1f} ms",
+        f"median {median(times) * 1e3:.1f} ms",
+        slowest / median(times),
+    )
     grown = resident_bytes() - before
     row(
         "memory grown meanwhile",
