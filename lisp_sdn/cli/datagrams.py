@@ -30,7 +30,10 @@ _recvmmsg.argtypes = [
 _sendmmsg.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int]
 
 MAX_DATAGRAM = 65535
-_STRIDE = MAX_DATAGRAM + 1 + 192
+_OUT_ROOM = 2048
+"""Larger datagrams are sent one by one."""
+_IN_STRIDE = MAX_DATAGRAM + 1 + 192
+_OUT_STRIDE = _OUT_ROOM + 192
 """Distance of two buffers: not a power of two, so that they do not share the same cache lines."""
 
 _NAME_ROOM = 32
@@ -88,9 +91,9 @@ def unpack_endpoint(name: bytes) -> Endpoint:
 class _Buffers:
     """`size` message headers, each with a data buffer and room for an address."""
 
-    def __init__(self, size: int, family: int) -> None:
+    def __init__(self, size: int, family: int, stride: int) -> None:
         self.size = size
-        self.data = bytearray(size * _STRIDE)
+        self.data = bytearray(size * stride)
         self.names = bytearray(size * _NAME_ROOM)
         self.name_length = _IPV4.size if family == socket.AF_INET else _IPV6.size
         self._iovecs = (_Iovec * size)()
@@ -98,7 +101,7 @@ class _Buffers:
         data_at = ctypes.addressof((ctypes.c_char * len(self.data)).from_buffer(self.data))
         names_at = ctypes.addressof((ctypes.c_char * len(self.names)).from_buffer(self.names))
         for i in range(size):
-            self._iovecs[i].base = data_at + i * _STRIDE
+            self._iovecs[i].base = data_at + i * stride
             self._iovecs[i].length = MAX_DATAGRAM
             header = self._headers[i].header
             header.name = names_at + i * _NAME_ROOM
@@ -116,7 +119,7 @@ class _Buffers:
 class DatagramSocket:
     """A UDP socket that moves up to `batch` datagrams with a system call.
 
-    The socket never blocks. `received` holds (octets, sockaddr) pairs of the last `receive`.
+    The socket never blocks.
     """
 
     def __init__(self, sock: socket.socket, batch: int = 64) -> None:
@@ -125,43 +128,70 @@ class DatagramSocket:
         self.family = sock.family
         self.send_failures = 0
         self._descriptor = sock.fileno()
-        self._in = _Buffers(batch, sock.family)
-        self._out = _Buffers(batch, sock.family)
+        self._in = _Buffers(batch, sock.family, _IN_STRIDE)
+        self._out = _Buffers(batch, sock.family, _OUT_STRIDE)
         self._name_length = self._in.name_length
         for i in range(batch):
             self._out.name_lengths[i] = self._name_length
         self._queued = 0
+        ipv4 = sock.family == socket.AF_INET
+        self._pack_into = (_IPV4 if ipv4 else _IPV6).pack_into
+        self._family = _IPV4_FAMILY if ipv4 else _IPV6_FAMILY
 
-    def receive(self) -> list[tuple[bytes, bytes]]:
-        """The datagrams that wait, at most `batch`, with the sockaddr of their source."""
+    def receive(self) -> list[bytes]:
+        """The datagrams that wait, at most `batch`; `source` tells where one came from."""
         buffers = self._in
         count = _recvmmsg(self._descriptor, buffers.address, buffers.size, 0, None)
         if count < 0:
             _check(ctypes.get_errno())
             return []
-        data, names, length_of_name = memoryview(buffers.data), buffers.names, self._name_length
+        data = buffers.data
         found = []
-        at = name_at = 0
+        at = 0
         for length in buffers.lengths[:count].tolist():
-            found.append(
-                (bytes(data[at : at + length]), bytes(names[name_at : name_at + length_of_name]))
-            )
-            at += _STRIDE
-            name_at += _NAME_ROOM
+            found.append(bytes(data[at : at + length]))
+            at += _IN_STRIDE
         return found
+
+    def source(self, index: int) -> bytes:
+        """The sockaddr of a datagram of the last `receive`."""
+        at = index * _NAME_ROOM
+        return bytes(self._in.names[at : at + self._name_length])
 
     def send(self, data: bytes, name: bytes) -> None:
         """Queue a datagram for the sockaddr `name`; goes out with `flush` or a full batch."""
         buffers, i = self._out, self._queued
-        at = i * _STRIDE
-        length = len(data)
-        buffers.data[at : at + length] = data
-        buffers.iov_lengths[i] = length
         at = i * _NAME_ROOM
         buffers.names[at : at + self._name_length] = name
+        self._queue(data, i)
+
+    def answer(self, data: bytes, address: bytes, port: int) -> None:
+        """`send` to a packed address of the socket's family, and a port."""
+        i = self._queued
+        self._pack_into(self._out.names, i * _NAME_ROOM, self._family, port, address)
+        self._queue(data, i)
+
+    def _queue(self, data: bytes, i: int) -> None:
+        buffers = self._out
+        length = len(data)
+        if length > _OUT_ROOM:
+            self._send_large(data, i)
+            return
+        at = i * _OUT_STRIDE
+        buffers.data[at : at + length] = data
+        buffers.iov_lengths[i] = length
         self._queued = i + 1
         if self._queued == buffers.size:
             self.flush()
+
+    def _send_large(self, data: bytes, i: int) -> None:
+        at = i * _NAME_ROOM
+        target = unpack_endpoint(bytes(self._out.names[at : at + self._name_length]))
+        self.flush()
+        try:
+            self.socket.sendto(data, (str(target.address), target.port))
+        except OSError:
+            self.send_failures += 1
 
     def flush(self) -> None:
         """Send what is queued. What the kernel refuses is dropped and counted: UDP may lose."""

@@ -252,7 +252,7 @@ class Worker:
     # --- datagrams ---
 
     def _readable(self, datagrams: DatagramSocket) -> None:
-        answer, send = self.fast.answer, datagrams.send
+        quick, send = self.fast.answer, datagrams.answer
         version, width = (4, 4) if datagrams.family == socket.AF_INET else (6, 16)
         for _ in range(ROUNDS):
             batch = datagrams.receive()
@@ -260,14 +260,14 @@ class Worker:
                 return
             now = self.clock()
             self.fast.begin(now)
-            for data, name in batch:
-                found = answer(data, version, now)
+            for index, data in enumerate(batch):
+                found = quick(data, version, now)
                 if found is None:
-                    self.receive(data, name, now)
+                    self.receive(data, datagrams.source(index), now)
                 elif found is not REFUSED:
                     reply, address, port = found
                     if len(address) == width:
-                        send(reply, pack_address(address, port))
+                        send(reply, address, port)
                     else:
                         self._send(reply, pack_address(address, port), len(address))
             self._flush_sockets()

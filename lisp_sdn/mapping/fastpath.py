@@ -219,13 +219,14 @@ class FastPath:
             slot = records.prefixes.get(entry.code) if entry is not None else None
             if slot is None:
                 return None
-        record = slot.record
-        if record is None:
-            group = slot.group
+        record: bytes | None = slot.record
+        group = slot.group
+        if group is not None:
             found = requester.classes.get(group)
             if found is None:
                 found = self._class_of(requester, group)
-            record = slot.by_class.get(found)
+            if found != slot.found:
+                record = slot.others.get(found) if slot.others is not None else None
         rloc = requester.rloc
         if (
             record is None
@@ -348,15 +349,16 @@ class FastPath:
         if until <= now:
             return
         slot = records.get(code)
+        known = slot is not None
         if slot is None:
             group = self._classed.group(eid) if self._classed is not None else None
-            slot = Slot((records.iid, eid.version, code), group)
+            slot = Slot((records.iid, eid.version, code), group, record)
             records.put(code, slot)
             self._kept += 1
-        if slot.group is None or self._classed is None:
-            slot.record = record
-        else:
-            slot.by_class[self._class_of(requester, slot.group)] = record
+        found = None if slot.group is None else self._class_of(requester, slot.group)
+        if not known:
+            slot.found = found
+        slot.learn(found, record)
         self.learned += 1
         if until < inf:
             self._timed.append((records, code))

@@ -33,20 +33,31 @@ class KnownRequester:
 class Slot:
     """What is kept for a registered EID-prefix.
 
-    prefix: as `Requesters` names it. record: the EID-record for everybody, or None and by_class:
-    the EID-record for each class of requesters in the policy's group. told, generation: who was
-    told, see `Requesters.note`.
+    prefix: as `Requesters` names it. group: whose policy decides about it; None: nobody's. record:
+    the EID-record that was learned first, found: for which class of requesters (None where there
+    is no policy). others: the EID-records of other classes, None while there are none. told,
+    generation: who was told, see `Requesters.note`.
     """
 
-    __slots__ = ("by_class", "generation", "group", "prefix", "record", "told")
+    __slots__ = ("found", "generation", "group", "others", "prefix", "record", "told")
 
-    def __init__(self, prefix: PrefixKey, group: Hashable | None) -> None:
+    def __init__(self, prefix: PrefixKey, group: Hashable | None, record: bytes) -> None:
         self.prefix = prefix
         self.group = group
-        self.record: bytes | None = None
-        self.by_class: dict[Hashable, bytes] = {}
+        self.record = record
+        self.found: Hashable | None = None
+        self.others: dict[Hashable, bytes] | None = None
         self.generation: object = None
         self.told: dict[bytes, bytes | None] = {}
+
+    def learn(self, found: Hashable | None, record: bytes) -> None:
+        """Keep the EID-record of a class."""
+        if found == self.found:
+            self.record = record
+            return
+        if self.others is None:
+            self.others = {}
+        self.others[found] = record
 
 
 class Records:

@@ -28,7 +28,7 @@ def test_an_address_survives_as_a_sockaddr(text: str) -> None:
 
 def wait(datagrams: DatagramSocket) -> list[tuple[bytes, bytes]]:
     assert select.select([datagrams.socket], [], [], 5)[0], "nothing came"
-    return datagrams.receive()
+    return [(data, datagrams.source(i)) for i, data in enumerate(datagrams.receive())]
 
 
 @pytest.mark.parametrize("loopback", ["127.0.0.1", "::1"])
@@ -47,8 +47,11 @@ def test_many_datagrams_there_and_back(loopback: str) -> None:
     assert [data for data, _ in got] == sent
     assert {unpack_endpoint(name) for _, name in got} == {one.endpoint}
     two.send(b"back", got[0][1])
+    two.answer(b"again", one.endpoint.address.packed, one.endpoint.port)
+    two.send(b"large" * 1000, got[0][1])
     two.flush()
-    assert wait(one) == [(b"back", pack_endpoint(two.endpoint))]
+    name = pack_endpoint(two.endpoint)
+    assert wait(one) == [(b"back", name), (b"again", name), (b"large" * 1000, name)]
     assert one.receive() == []
     one.close()
     two.close()
