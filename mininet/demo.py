@@ -12,9 +12,10 @@ from typing import Any
 
 import two_sites
 from capture import Capture
-from labnodes import ControllerNode, Pings, XtrNode
+from labnodes import ControllerNode, Pings
 from labrun import LabError, poll
 from lispnet import LispNet
+from xtrnode import XtrNode
 
 H2, H2_V6 = "10.2.0.1", "2001:db8:e2::1"
 UNMAPPED = "10.99.0.1"

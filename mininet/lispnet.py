@@ -21,9 +21,10 @@ from types import FrameType
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from labnodes import ControllerNode, CoreNode, EidHost, LispNode, XtrNode, offloads_off
+from labnodes import ControllerNode, CoreNode, EidHost, LispNode, offloads_off
 from labrun import LabError, Run, poll
 from mininet.net import Mininet
+from xtrnode import XtrNode
 
 from lisp_sdn.config import Config, XtrSettings
 
@@ -43,6 +44,11 @@ class LispNet(Mininet):
     RLOCs grouped by uplink; by default all RLOCs share one uplink.
     """
 
+    hosts: list[Any]
+    switches: list[Any]
+    controllers: list[Any]
+    nameToNode: dict[str, Any]
+
     def __init__(
         self, config: Config, uplinks: Mapping[str, Sequence[Sequence[str]]] | None = None
     ) -> None:
@@ -51,6 +57,7 @@ class LispNet(Mininet):
         super().__init__(topo=None, build=False)
         self.config = config
         self.run = Run()
+        self._stopped = False
         try:
             self._build(uplinks or {})
         except BaseException:
@@ -148,10 +155,10 @@ class LispNet(Mininet):
 
     def stop(self) -> None:
         """Remove everything; harmless when repeated."""
-        run, self.run = self.run, None
-        if run is None:
+        if self._stopped:
             return
-        run.close()
+        self._stopped = True
+        self.run.close()
         for node in (*self.hosts, *self.switches, *self.controllers):
             with contextlib.suppress(Exception):
                 node.terminate()

@@ -13,8 +13,9 @@ from capture import Capture
 from labrun import in_namespace, poll
 
 if TYPE_CHECKING:  # they need Mininet, and without it these tests skip
-    from labnodes import EidHost, LispNode, Pings, XtrNode
+    from labnodes import EidHost, LispNode, Pings
     from lispnet import LispNet
+    from xtrnode import XtrNode
 
 H1, H2 = "10.1.0.1", "10.2.0.1"
 H1_V6, H2_V6 = "2001:db8:e1::1", "2001:db8:e2::1"

@@ -1,0 +1,207 @@
+"""An xTR of a lab: a Mininet node with an Open vSwitch of its own."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from labnodes import Interface, LispNode
+from labrun import poll
+
+from lisp_sdn.config import XtrSettings
+
+OVS_SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
+LISP_PORT_OPTIONS = (
+    "options:exts=gpe",
+    "options:dst_port=4341",
+    "options:packet_type=legacy_l3",
+    "options:key=flow",
+    "options:remote_ip=flow",
+    "options:local_ip=flow",
+    # RFC 9300 section 5.3: the outer header takes the inner DSCP, ECN and TTL.
+    "options:tos=inherit",
+    "options:ttl=inherit",
+)
+
+
+@dataclass
+class Uplink:
+    """One uplink of an xTR. core_port: the other end, in the core."""
+
+    name: str
+    rlocs: list[Interface]
+    core_port: str
+    gateway_mac: str = ""
+
+
+class XtrNode(LispNode):
+    """An xTR: its own ovsdb-server and ovs-vswitchd with the userspace datapath.
+
+    Overlay bridge br0: EID ports and the LISP tunnel port. Underlay bridge (br-phy): the uplinks,
+    and the RLOCs on its LOCAL port.
+    """
+
+    settings: XtrSettings
+    index: int
+    controller: str
+
+    def __init__(self, name: str, **params: Any) -> None:
+        super().__init__(name, **params)
+        # The kernel sees the frames of OVS's ports too. Without this it would answer ARP for an
+        # RLOC with the MAC of an uplink, and packets to that MAC never enter the tunnel.
+        self.sysctl("ipv4.conf.all.arp_ignore", 1)
+        self.uplinks: list[Uplink] = []
+        self._daemons: list[subprocess.Popen[Any]] = []
+
+    def environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "OVS_RUNDIR": str(self.dir),
+            "OVS_DBDIR": str(self.dir),
+            "OVS_LOGDIR": str(self.dir),
+        }
+
+    def add_uplink(self, name: str, rlocs: list[Interface], core_port: str) -> None:
+        """Declare an uplink; the cable itself is laid by the network."""
+        self.uplinks.append(Uplink(name, rlocs, core_port))
+
+    # --- Open vSwitch ----------------------------------------------------------------------
+
+    def launch(self) -> None:
+        """Start ovsdb-server and ovs-vswitchd, on the database of an earlier start if any."""
+        database = self.dir / "conf.db"
+        if not database.exists():
+            self.do("ovsdb-tool", "create", str(database), str(OVS_SCHEMA))
+        self._daemon(
+            "ovsdb-server",
+            str(database),
+            f"--remote=punix:{self.dir}/db.sock",
+            f"--unixctl={self.dir}/ovsdb.ctl",
+        )
+        poll("ovsdb-server", lambda: (self.dir / "db.sock").exists())
+        self.do("ovs-vsctl", f"--db=unix:{self.dir}/db.sock", "--no-wait", "init")
+        self._daemon(
+            "ovs-vswitchd", f"unix:{self.dir}/db.sock", f"--unixctl={self.dir}/vswitchd.ctl"
+        )
+        poll("ovs-vswitchd", lambda: (self.dir / "vswitchd.ctl").exists())
+
+    def _daemon(self, name: str, *argv: str) -> None:
+        log = self.dir / f"{name}.log"
+        common = [
+            "--no-chdir",
+            f"--log-file={log}",
+            f"--pidfile={self.dir}/{name}.pid",
+            "-vconsole:off",
+        ]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self._daemons.append(self.spawn(name, *argv, *common, **quiet))
+
+    def kill_switch(self) -> None:
+        """End ovs-vswitchd and ovsdb-server at once; `launch` and `provision` start them again."""
+        for daemon in reversed(self._daemons):
+            daemon.kill()
+            daemon.wait()
+        self._daemons.clear()
+        for name in ("db.sock", "vswitchd.ctl", "ovsdb.ctl"):
+            (self.dir / name).unlink(missing_ok=True)
+
+    def provision(self, mtu: int) -> None:
+        """Create both bridges with all their ports in one transaction, then the RLOCs."""
+        settings, underlay = self.settings, self.settings.underlay
+        phy = underlay.bridge
+        argv = [*self._bridge(phy, underlay.datapath_id), "--", "set", "interface", phy]
+        argv += [f"mtu_request={mtu}"]
+        for uplink in self.uplinks:
+            argv += ["--", "--may-exist", "add-port", phy, uplink.name]
+            argv += ["--", "set", "interface", uplink.name, f"mtu_request={mtu}"]
+        argv += ["--", *self._bridge("br0", settings.datapath_id)]
+        present = set(self.nameToIntf)
+        for number, port in enumerate(settings.eid_ports, 1):
+            if port.name in present:
+                argv += ["--", "--may-exist", "add-port", "br0", port.name]
+                argv += ["--", "set", "interface", port.name, f"ofport_request={number}"]
+        argv += [
+            "--",
+            "--may-exist",
+            "add-port",
+            "br0",
+            settings.tunnel_port,
+            "--",
+            "set",
+            "interface",
+        ]
+        argv += [settings.tunnel_port, "type=vxlan", "ofport_request=100", *LISP_PORT_OPTIONS]
+        self.vsctl(*argv)
+        for name in present - {"mgmt0"}:
+            self.sysctl(f"ipv6.conf.{name}.disable_ipv6", 1)
+        self._underlay_flows(phy)
+        self.do("ip", "link", "set", phy, "up")
+        for uplink in self.uplinks:
+            for rloc in uplink.rlocs:
+                self.add_address(phy, rloc)
+        for metric, uplink in enumerate(self.uplinks, 1):
+            for rloc in uplink.rlocs:
+                gateway = ipaddress.ip_address(rloc.network.network_address + 0xFE)
+                version = f"-{rloc.version}"
+                route = ["default", "via", str(gateway), "dev", phy, "metric", str(metric)]
+                self.do("ip", version, "route", "replace", *route)
+
+    def _bridge(self, name: str, datapath_id: int | None) -> list[str]:
+        role = 0 if name == "br0" else 1
+        argv = ["--may-exist", "add-br", name, "--", "set", "bridge", name, "datapath_type=netdev"]
+        argv += ["fail_mode=secure", "protocols=OpenFlow13", "other-config:disable-in-band=true"]
+        argv += [f'other-config:hwaddr="02:00:00:0b:{self.index:02x}:{role:02x}"']
+        if datapath_id is not None:
+            argv += [f"other-config:datapath-id={datapath_id:016x}"]
+            # Out of band: no hidden flows. A short back-off: a restarted controller is found soon.
+            argv += ["--", f"--id=@{name}", "create", "controller", f'target="{self.controller}"']
+            argv += ["connection-mode=out-of-band", "max_backoff=1000"]
+            argv += ["--", "set", "bridge", name, f"controller=@{name}"]
+        return argv
+
+    def _underlay_flows(self, phy: str) -> None:
+        """What a plain underlay needs before, and without, a controller."""
+        self.ofctl("add-flow", phy, "priority=0,actions=NORMAL")
+        if len(self.uplinks) < 2:
+            return
+        # Several providers: what is sent from an RLOC leaves by the uplink of that RLOC.
+        for uplink in self.uplinks:
+            for rloc in uplink.rlocs:
+                family = "ip,nw_src" if rloc.version == 4 else "ipv6,ipv6_src"
+                self.ofctl(
+                    "add-flow",
+                    phy,
+                    f"priority=10,in_port=LOCAL,{family}={rloc.ip},"
+                    f"actions=set_field:{uplink.gateway_mac}->eth_dst,output:{uplink.name}",
+                )
+
+    def vsctl(self, *argv: str) -> str:
+        """ovs-vsctl on this xTR's database."""
+        return self.do("ovs-vsctl", f"--db=unix:{self.dir}/db.sock", *argv)
+
+    def ofctl(self, command: str, bridge: str, *argv: str) -> str:
+        """ovs-ofctl, OpenFlow 1.3, on a bridge of this xTR."""
+        target = f"unix:{self.dir}/{bridge}.mgmt"
+        return self.do("ovs-ofctl", "-O", "OpenFlow13", command, target, *argv)
+
+    def dpctl(self, command: str, *argv: str) -> str:
+        """For Mininet's `dpctl`: ovs-ofctl on the overlay bridge."""
+        return self.ofctl(command, "br0", *argv)
+
+    def appctl(self, *argv: str) -> str:
+        """ovs-appctl on this xTR's ovs-vswitchd."""
+        return self.do("ovs-appctl", "-t", f"{self.dir}/vswitchd.ctl", *argv)
+
+    def flows(self, bridge: str = "br0") -> list[str]:
+        """The flows of a bridge, one text each, with statistics."""
+        text = self.ofctl("dump-flows", bridge)
+        return [line.strip() for line in text.splitlines() if "cookie=" in line]
+
+    def groups(self, bridge: str = "br0") -> list[str]:
+        """The groups of a bridge, one text each."""
+        text = self.ofctl("dump-groups", bridge)
+        return [line.strip() for line in text.splitlines() if "group_id=" in line]
