@@ -160,18 +160,22 @@ while True:
 
 @contextlib.contextmanager
 def process(*command: str, ready: str = "ready", timeout: float = 120.0) -> Iterator[int]:
-    """A server in a process of its own; its pid, once it printed a line beginning with `ready`."""
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    """A server in a process of its own; its pid, once it printed a line with `ready` in it."""
+    child = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
+    )
     try:
         assert child.stdout is not None
         deadline = time.monotonic() + timeout
+        said: list[str] = []
         for line in child.stdout:
-            if line.startswith(ready):
+            if ready in line:
                 break
             if time.monotonic() > deadline:
                 raise SystemExit(f"{command[:3]} is not ready after {timeout} s")
+            said.append(line)
         else:
-            raise SystemExit(f"{command[:3]} ended before it was ready")
+            raise SystemExit(f"{command[:3]} ended before it was ready: {''.join(said[-5:])}")
         yield child.pid
     finally:
         child.terminate()

@@ -1,6 +1,7 @@
 """Map-Requests and Map-Registers answered a second, against a plain UDP echo.
 
-    python bench/mapserver.py [--prefixes N] [--seconds S] [--workers 1,2] [--quick]
+    python bench/mapserver.py [--prefixes N] [--seconds S] [--rounds R] [--workers 1,2,0]
+                              [--only requests|registers]
 
 The load generator (bench/loadgen.c, compiled here) is another process on the same machine, so the
 server gets less than a core of its own where cores are few: replies per processor second of the
@@ -171,6 +172,25 @@ class Server:
         return sum(map(cpu_seconds, self.pids))
 
 
+class Embedded(Server):
+    """The same mapping system inside `ryu-manager lisp_sdn.apps`."""
+
+    def __init__(self, config: Path, stack: contextlib.ExitStack) -> None:
+        self.port, openflow, rest = free_port(), free_port(), free_port()
+        settings = json.loads(config.read_text())
+        settings["control"] = {"listen": [f"127.0.0.1:{self.port}"]}
+        settings["rest"] = {"listen": f"127.0.0.1:{rest}"}
+        config.write_text(json.dumps(settings))
+        ryu = config.with_name("ryu.conf")
+        ryu.write_text(
+            f"[DEFAULT]\nofp_listen_host = 127.0.0.1\nofp_tcp_listen_port = {openflow}\n"
+            f"default_log_level = 20\n[lisp_sdn]\nconfig = {config}\n"
+        )
+        manager = str(Path(sys.executable).with_name("ryu-manager"))
+        command = [manager, "--config-file", str(ryu), "lisp_sdn.apps"]
+        self.pids = [stack.enter_context(process(*command, ready="REST: listening"))]
+
+
 def measure(busy: Callable[[], float], run: Callable[[], Load]) -> tuple[Load, float]:
     """A run and the processor seconds that the server spent on it."""
     before = busy()
@@ -206,14 +226,14 @@ class Bench:
         return load.rate, load.received / busy
 
     def requests(self, workers: int, length: int) -> None:
-        """Map-Requests for random prefixes of one length."""
+        """Map-Requests for random prefixes of one length, from 16 ITRs. workers: 0 embedded."""
         prefixes = [address >> 1 for address in self.random(length)]
         with contextlib.ExitStack() as stack:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             config = configuration(directory)
             fill(directory / "store.db", prefixes, length)
             messages = self.generator.messages(questions(prefixes, length, self.rng))
-            server = Server(config, workers, stack)
+            server = Server(config, workers, stack) if workers else Embedded(config, stack)
             self.warm_up(server, messages)
             for _ in range(self.rounds):
                 plain, plain_cpu = self.yardstick(messages)
@@ -223,14 +243,15 @@ class Bench:
                         "request", server.port, messages, seconds=self.seconds, flows=16
                     ),
                 )
-                what = f"Map-Requests, {self.count:,} x /{length}, {workers} worker(s)"
+                where = f"{workers} worker(s)" if workers else "in ryu-manager"
+                what = f"Map-Requests, {self.count:,} x /{length}, {where}"
                 stick = f"echo {plain:,.0f}/s ({plain_cpu:,.0f} per CPU second)"
                 row(what, text(load, busy, "replies"), stick, load.rate / plain)
 
     def warm_up(self, server: Server, messages: Path) -> None:
         """Let every worker see every question once, as it has after a minute of service."""
-        for _ in range(60):
-            load = self.generator.run("request", server.port, messages, seconds=3.0, flows=16)
+        for _ in range(10):
+            load = self.generator.run("request", server.port, messages, seconds=15, flows=16)
             if load.received > 2 * QUESTIONS * len(server.pids):
                 return
         print("# not warmed up: what follows is answered by the full path in part")
@@ -253,7 +274,7 @@ class Bench:
             digests = hmac_rate(len(next(registers(prefixes, 32, records))))
             stick = f"two HMACs alone {digests:,.0f}/s"
             row(what, text(load, busy, "registers"), stick, load.rate / digests)
-            row("  EID-prefixes registered", f"{load.rate * records:,.0f} /s")
+            row("  EID-prefixes registered", f"{load.rate * records:,.0f}/s")
 
     def random(self, length: int) -> list[int]:
         """Distinct random prefixes, one bit shorter than asked: the top bit is left free."""
@@ -276,10 +297,10 @@ def main() -> None:
     parser.add_argument("--prefixes", type=int, default=100_000)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--workers", default="1,2")
+    parser.add_argument("--workers", default="1,2,0", help="0: inside ryu-manager")
     parser.add_argument("--only", choices=["requests", "registers"])
     arguments = parser.parse_args()
-    heading("Map-Server, standalone, policy and rate limits in force")
+    heading("Map-Server with policy and rate limits in force, 256 requests in flight")
     bench = Bench(arguments)
     if arguments.only != "registers":
         for workers in map(int, arguments.workers.split(",")):

@@ -106,9 +106,10 @@ class FastPath:
         self._max_records = max_records
         self._max_requesters = max_requesters
         self._own = own
-        self._intake = system.intake
+        self._over_rate = system.intake.over_rate
+        self._first_few = system.intake.first_few
         self._told = system.requesters
-        self._waits_for = system.solicitor.waits_for
+        self._awaited = system.solicitor.awaited
         self._amplification = system.config.limits.amplification
         self._records: dict[tuple[int, int], Records] = {}
         self._plain: Records | None = None
@@ -118,6 +119,7 @@ class FastPath:
         self._classed = policy if isinstance(policy, ClassedPolicy) else None
         self._usable = self._classed is not None or type(policy) is RegisteredPolicy
         self._generation = self._classed.generation if self._classed else 0
+        self._groups: dict[Hashable, Hashable] = {}
         self._kept = 0
         self._deadline = inf
         self._timed: list[tuple[Records, int]] = []
@@ -140,6 +142,7 @@ class FastPath:
         for records in self._records.values():
             records.clear()
         self._forget_requesters()
+        self._groups.clear()
         self._expire()
         self._kept = 0
 
@@ -222,8 +225,9 @@ class FastPath:
         record: bytes | None = slot.record
         group = slot.group
         if group is not None:
-            found = requester.classes.get(group)
-            if found is None:
+            if requester.group is group:
+                found = requester.found
+            else:
                 found = self._class_of(requester, group)
             if found != slot.found:
                 record = slot.others.get(found) if slot.others is not None else None
@@ -231,15 +235,15 @@ class FastPath:
         if (
             record is None
             or len(record) + _HEAD_SIZE > self._amplification * size
-            or self._waits_for(rloc)
+            or rloc in self._awaited
         ):
             return None
-        reason = self._intake.over_rate(rloc, now)
+        reason = self._over_rate(rloc, now)
         if reason is None:
-            repeat = requester.repeat.get(records)
-            if repeat is None:
-                repeat = requester.repeat[records] = repeat_key(rloc, records.iid, records.bits)
-            if self._intake.first_few(repeat + eid, now):
+            if requester.records is not records:
+                requester.records = records
+                requester.repeat = repeat_key(rloc, records.iid, records.bits)
+            if self._first_few(requester.repeat + eid, now):
                 if (
                     slot.generation is not self._told.generation
                     or slot.told.get(rloc, b"") != requester.source
@@ -256,6 +260,7 @@ class FastPath:
         if found is None and self._classed is not None:
             found = self._classed.requester_class(group, requester.itself)
             requester.classes[group] = found
+        requester.group, requester.found = group, found
         return found
 
     def _note(self, slot: Slot, requester: KnownRequester, records: Records) -> None:
@@ -352,6 +357,9 @@ class FastPath:
         known = slot is not None
         if slot is None:
             group = self._classed.group(eid) if self._classed is not None else None
+            if group is not None:
+                # One object for each, so that `is` compares them.
+                group = self._groups.setdefault(group, group)
             slot = Slot((records.iid, eid.version, code), group, record)
             records.put(code, slot)
             self._kept += 1

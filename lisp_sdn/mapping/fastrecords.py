@@ -17,16 +17,20 @@ class KnownRequester:
     """Who asks, once it was seen.
 
     rloc: packed address that Map-Replies go to. source: packed source EID, None without one.
-    repeat: the first part of its repeat keys. classes: by policy group.
+    records, repeat: the first part of its repeat keys, for the records that it asked for last.
+    group, found: the policy group that it was judged for last, and its class there. classes: all.
     """
 
-    __slots__ = ("classes", "itself", "repeat", "rloc", "source")
+    __slots__ = ("classes", "found", "group", "itself", "records", "repeat", "rloc", "source")
 
     def __init__(self, itself: Requester, rloc: bytes, source: bytes) -> None:
         self.itself = itself
         self.rloc = rloc
         self.source = source or None
-        self.repeat: dict[Records, bytes] = {}
+        self.records: Records | None = None
+        self.repeat = b""
+        self.group: Hashable | None = None
+        self.found: Hashable | None = None
         self.classes: dict[Hashable, Hashable] = {}
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import random
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
@@ -80,9 +80,13 @@ class Solicitor:
         self._count += 1
         heappush(self._queue, (now, holder.rloc, prefix))
 
-    def waits_for(self, rloc: bytes) -> bool:
-        """Whether an SMR to this ITR-RLOC is under way, so that `heard` has something to do."""
-        return rloc in self._pending
+    @property
+    def awaited(self) -> Container[bytes]:
+        """The packed ITR-RLOCs with an SMR under way, so that `heard` has something to do.
+
+        Always the same object, always up to date.
+        """
+        return self._pending
 
     def heard(self, rloc: bytes, prefix: PrefixKey) -> None:
         """A Map-Request for `prefix` came from this ITR-RLOC."""
