@@ -23,11 +23,12 @@ class TokenBucket:
 
     def take(self, now: float, amount: float = 1.0) -> bool:
         """Take `amount` tokens if they are there. now: seconds, may jump back."""
-        elapsed = now - self._stamp
-        self._stamp = now
         tokens = self._tokens
-        if elapsed > 0:
-            tokens = min(self.burst, tokens + elapsed * self.rate)
+        if now != self._stamp:
+            elapsed = now - self._stamp
+            self._stamp = now
+            if elapsed > 0:
+                tokens = min(self.burst, tokens + elapsed * self.rate)
         if tokens < amount:
             self._tokens = tokens
             return False
