@@ -312,6 +312,26 @@ class Limits(Settings):
     map_notify_rate: int = Field(default=500, ge=1)
 
 
+class Reachability(Settings):
+    """How it is found out which RLOCs carry traffic (RFC 9301 section 7), times in seconds.
+
+    probes: send RLOC-probes. probe_interval: between two to one RLOC, jittered by a quarter.
+    probe_timeout: without an answer in this time, or three times the RTT if that is longer, the
+    probe is sent again; probe_retries: how often, before the RLOC is unreachable.
+    probes_per_second: of all xTRs together; with many RLOCs the interval grows.
+    recovery: how long an RLOC that was down must be up before it is used again; twice as long
+    each time that it fails again soon, up to recovery_limit.
+    """
+
+    probes: bool = True
+    probe_interval: float = Field(default=0.5, ge=0.05, le=3600)
+    probe_timeout: float = Field(default=0.12, ge=0.01, le=60)
+    probe_retries: int = Field(default=2, ge=0, le=100)
+    probes_per_second: float = Field(default=200, gt=0)
+    recovery: float = Field(default=1.0, ge=0, le=3600)
+    recovery_limit: float = Field(default=60.0, ge=0, le=86400)
+
+
 class Config(Settings):
     """The whole configuration."""
 
@@ -323,6 +343,7 @@ class Config(Settings):
     rest: RestSettings = RestSettings()
     store: StoreSettings = StoreSettings()
     limits: Limits = Limits()
+    reachability: Reachability = Reachability()
 
     def site(self, name: str) -> SiteSettings | None:
         """The site of this name."""

@@ -42,6 +42,7 @@ from lisp_sdn.policing import Policing
 from lisp_sdn.policy import PolicyBook, PolicyEngine, Sites
 from lisp_sdn.rules import Ruleset
 from lisp_sdn.wire import (
+from lisp_sdn.rlocs import Rlocs
     Ecm,
     EidRecord,
     MapNotify,
@@ -62,6 +63,9 @@ LOAD_IDLE = 1.0
 """Seconds until it is looked again whether a policy wants the inbound load."""
 
 _UNSPECIFIED: dict[int, IPAddress] = {4: IPv4Address(0), 6: IPv6Address(0)}
+
+LOAD_WATCH = 10.0
+"""Seconds between two looks at the inbound load when no policy wants it: for the metrics."""
 
 AnyAction = Action | Resolve | Register | ControlFrame | RlocChanged
 
@@ -103,7 +107,8 @@ class Controller:
         }
         self.fast = FastPath(self.mapping, own={rloc.packed for rloc in self._by_rloc})
         self._register_nonce = 0
-        self._inflow = Inflow()
+        self.rlocs = Rlocs(config, store)
+        self.inflow = Inflow()
         self._load_timer: float | None = None
         self.policing = Policing(
             config,
@@ -128,6 +133,8 @@ class Controller:
             actions += xtr.rlocs_known(self._by_rloc, now)
             actions += xtr.start(now)
         return self._settle(actions, now)
+        self.rlocs.start()
+        actions += self._rlocs_changed(now)
 
     def receive(self, data: bytes, source: Endpoint, now: float) -> list[Action]:
         """A datagram on UDP port 4342 (RFC 9301 section 5)."""
@@ -219,6 +226,7 @@ class Controller:
         if _is_due(self._load_timer, now):
             actions += self._ask_load(now)
         for xtr in self.xtrs.values():
+            self.rlocs.next_timer(),
             if _is_due(xtr.next_timer(), now):
                 actions += xtr.handle_timer(now)
         return self._settle(actions, now)
@@ -233,6 +241,8 @@ class Controller:
         return Requester(
             itr_rlocs=tuple(entry.rloc for entry in core.settings.rlocs),
             source_eid=source,
+        if _is_due(self.rlocs.next_timer(), now):
+            actions += [*self.rlocs.handle_timer(now), *self._rlocs_changed(now)]
             xtr_id=xtr_id(core),
             xtr=xtr,
             authenticated=True,
@@ -242,10 +252,10 @@ class Controller:
         """Look at the inbound load as often as the policies in force want."""
         interval = self.policing.interval
         self._load_timer = now + (LOAD_IDLE if interval is None else interval)
-        if interval is None:
+        if interval is None and 0 <= now - self._load_asked < LOAD_WATCH:
             return []
         connected = (xtr for xtr in self.xtrs.values() if xtr.connected_since is not None)
-        return [*self._inflow.ask([xtr.settings.datapath_id for xtr in connected])]
+        return [*self.inflow.ask([xtr.settings.datapath_id for xtr in connected])]
 
     # --- between the cores ---
 
@@ -259,6 +269,7 @@ class Controller:
                     todo.extendleft(reversed(self._resolve(action, now)))
                 case Register():
                     todo.extendleft(reversed(self._register(action, now)))
+        self._load_asked = now
                 case MappingChanged():
                     self.fast.changed(action.eid)
                     for xtr in self.xtrs.values():
@@ -266,8 +277,8 @@ class Controller:
                 case ControlFrame():
                     todo.extendleft(reversed(self._control_frame(action, now)))
                 case RlocChanged():
-                    actions = self.policing.health(action.rloc, up=action.up, now=now)
-                    todo.extendleft(reversed(actions))
+                    self.rlocs.link(action.rloc, up=action.up, now=now)
+                    todo.extendleft(reversed(self._rlocs_changed(now)))
                 case SendControl() if action.destination.address in self._by_rloc:
                     todo.extendleft(reversed(self._deliver(action, now)))
                 case Dropped():
@@ -303,6 +314,24 @@ class Controller:
         request = action.request
         resolver = resolvers[action.attempt % len(resolvers)]
         key = request.records[0].eid
+    def drain(self, rloc: IPAddress, now: float) -> list[Action]:
+        """Let traffic leave an RLOC of ours while it is up. Raises KeyError, StoreError."""
+        return self._settle([*self.rlocs.drain(rloc, now), *self._rlocs_changed(now)], now)
+
+    def undrain(self, rloc: IPAddress, now: float) -> list[Action]:
+        """Let traffic come back to a drained RLOC. Raises KeyError, StoreError."""
+        return self._settle([*self.rlocs.undrain(rloc, now), *self._rlocs_changed(now)], now)
+
+    def _rlocs_changed(self, now: float) -> list[AnyAction]:
+        """Tell everybody which RLOCs of ours are down or drained: our xTRs first."""
+        down, drained = self.rlocs.down, self.rlocs.drained
+        actions: list[AnyAction] = []
+        for xtr in self.xtrs.values():
+            actions += xtr.rlocs_changed(down, drained, now)
+        self.fast.forget()
+        actions += self.mapping.rlocs_changed(down, drained, now)
+        return [*actions, *self.policing.health(down, now)]
+
         assert isinstance(key, EidPrefix)
         eid = key.network.network_address
         source = xtr.source_rloc(eid.version) or _UNSPECIFIED[eid.version]

@@ -186,10 +186,14 @@ class Policing:
             changed = replace(changed, weights=weights)
         return actions + self._condition(changed, now)
 
-    def health(self, rloc: IPAddress, *, up: bool, now: float) -> list[Action]:
-        """An RLOC of a site became reachable, or stopped to be."""
+    def health(self, down: frozenset[IPAddress], now: float) -> list[Action]:
+        """Which RLOCs of ours cannot be reached now; all others can."""
         conditions = self._engine.conditions
-        return self._condition(replace(conditions, up={**conditions.up, rloc: up}), now)
+        known = {rloc for rloc, up in conditions.up.items() if not up}
+        if known == down:
+            return []
+        up = {rloc: rloc not in down for rloc in conditions.up.keys() | down}
+        return self._condition(replace(conditions, up=up), now)
 
     def next_timer(self) -> float | None:
         """When a time window opens or closes; None without one."""

@@ -41,9 +41,10 @@ class SiteState:
 
 
 class LocatorState(StrEnum):
-    """Whether an RLOC is used now."""
+    """Whether an RLOC is used now. DRAINED: it is up, and carries traffic only as the last one."""
 
     UP = "up"
+    DRAINED = "drained"
     DOWN = "down"
     UNREACHABLE = "unreachable"
     NO_ROUTE = "no-route"

@@ -26,6 +26,7 @@ from lisp_sdn.mapping.database import Registrar
 from lisp_sdn.mapping.intake import MAX_PAYLOAD, usable_rlocs
 from lisp_sdn.mapping.limits import TokenBucket
 from lisp_sdn.mapping.report import Report
+from lisp_sdn.mapping.requesters import PrefixKey
 from lisp_sdn.mapping.resolver import Resolver
 from lisp_sdn.mapping.sites import Refused, Sites
 from lisp_sdn.mapping.table import PrefixTable, code_of
@@ -214,6 +215,12 @@ class Publisher:
             records = self._publication(subscription, narrow, now)
             actions += self._send(subscription, records, now)
         return actions
+
+    def prefixes(self) -> Iterator[PrefixKey]:
+        """Every EID-prefix with a subscription."""
+        for (iid, version), table in self._tables.items():
+            for code in table.codes_from(0):
+                yield iid, version, code
 
     def _concerned(self, table: PrefixTable[Subscribed], code: int) -> Iterator[Subscription]:
         for subscribed in table.covering(code):

@@ -8,12 +8,13 @@ a whole when the younger one is full. No request costs more than a few dictionar
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from sortedcontainers import SortedList
 
 from lisp_sdn.address import EidPrefix
-from lisp_sdn.mapping.table import BITS, code_of, last_inside, shorten
+from lisp_sdn.mapping.table import BITS, code_of, covers, last_inside, shorten
 
 PrefixKey = tuple[int, int, int]
 """(instance-ID, IP version, code)."""
@@ -104,13 +105,9 @@ class Requesters:
                 self._take(generation, prefix, shape, holders)
         return list(holders.values())
 
-    def _take(
-        self,
-        generation: _Generation,
-        prefix: PrefixKey,
-        shape: bool,
-        holders: dict[bytes, Holder],
-    ) -> None:
+    @staticmethod
+    def _around(generation: _Generation, prefix: PrefixKey, shape: bool, inside: bool) -> list[int]:
+        """The codes of the prefixes about which a change of `prefix` concerns answers."""
         iid, version, code = prefix
         length, bits = code & 0xFF, BITS[version]
         around = [code]
@@ -120,7 +117,7 @@ class Requesters:
         if partial:
             around += partial.irange(code, last_inside(code, bits), inclusive=(False, True))
         for found in around:
-            told = generation.told.pop((iid, version, found), None)
+            told = generation.told.get((iid, version, found))
             if told is None:
                 continue
             if partial:
@@ -129,6 +126,9 @@ class Requesters:
             for rloc, source in told.items():
                 holders[rloc] = Holder(rloc, source, found)
 
+        if inside:
+            told = (key[2] for key in generation.told if key[:2] == (iid, version))
+            return [*around, *(other for other in told if covers(code, other, bits))]
 
 def prefix_key(eid: EidPrefix) -> PrefixKey:
     """An EID-prefix as (instance-ID, IP version, code)."""

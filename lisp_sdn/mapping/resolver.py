@@ -15,6 +15,7 @@ from lisp_sdn.mapping.chain import CONTROL_PORT, Kind, Outcome, Query, Source, e
 from lisp_sdn.mapping.database import STATIC, Database, Key, Registrar, Registration
 from lisp_sdn.mapping.effective import effective, mapping_of, proxy_wanted
 from lisp_sdn.mapping.lookup import Lookup, Match
+from lisp_sdn.mapping.reachable import Reachable
 from lisp_sdn.mapping.sites import ConfiguredPrefix, Site, Sites
 from lisp_sdn.mapping.table import code_of, eid_of, shorten
 from lisp_sdn.model import Act, Answer, AnswerPolicy, Mapping
@@ -47,6 +48,7 @@ class Resolver:
         self._sites = sites
         self._database = database
         self.lookup = Lookup(sites, database)
+        self.reachable = Reachable()
         self._mappings: dict[Registration, Mapping] = {}
         self._turn = 0
 
@@ -67,6 +69,11 @@ class Resolver:
             if outcome is not None:
                 return outcome
         return self._negative(query, match, None, now)
+
+    def registered(self, eid: EidPrefix) -> Mapping | None:
+        """The registered mapping that an answer for `eid` is made from."""
+        match = self.lookup.match(eid, None)
+        return None if match.head is None else self._mapping(match.eid, match.head)
 
     # --- registered ---
 
@@ -121,6 +128,8 @@ class Resolver:
         mapping = self._mapping(match.eid, head)
         part = self.policy.narrow(mapping, query.eid if match.eid.covers(query.eid) else match.eid)
         answer = self.policy.evaluate(part, query.requester, now)
+        if query.requester.xtr is None:
+            answer = self.reachable.mark(answer)
         site = self._site(match.eid, head)
         if site is not None and site.settings.legacy_actions:
             answer = _legacy(answer)

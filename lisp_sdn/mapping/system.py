@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from lisp_sdn.actions import Action, Dropped, Event, MappingChanged, SendControl
-from lisp_sdn.address import EidPrefix, Endpoint, IPAddress
+from lisp_sdn.address import AnyAddress, EidPrefix, Endpoint, IPAddress
 from lisp_sdn.config import Config
 from lisp_sdn.errors import DecodeError
 from lisp_sdn.mapping.chain import Kind, Query, Source
@@ -30,8 +30,9 @@ from lisp_sdn.mapping.intake import (
 from lisp_sdn.mapping.inventory import Inventory
 from lisp_sdn.mapping.publish import Publisher
 from lisp_sdn.mapping.recovery import Follower, recover, snapshot
+from lisp_sdn.mapping.reachable import News
 from lisp_sdn.mapping.report import Report
-from lisp_sdn.mapping.requesters import Requesters, prefix_key
+from lisp_sdn.mapping.requesters import PrefixKey, Requesters, prefix_key
 from lisp_sdn.mapping.resolver import Resolver, record_of
 from lisp_sdn.mapping.server import MapServer, Outcome
 from lisp_sdn.mapping.sites import Refused, Sites
@@ -39,6 +40,7 @@ from lisp_sdn.mapping.smr import Solicitor
 from lisp_sdn.mapping.statics import Statics
 from lisp_sdn.mapping.store import Change, MemoryStore, Store
 from lisp_sdn.model import Answer, AnswerPolicy, Mapping, Requester
+from lisp_sdn.mapping.table import eid_of
 from lisp_sdn.views import Refusal
 from lisp_sdn.wire import (
     Ecm,
@@ -91,6 +93,7 @@ class MapSystem:
         self._publisher = Publisher(config, self.sites, self.resolver, self.report)
         self._waiting: deque[tuple[int, SendControl]] = deque()
 
+        self._news = News(self._rlocs_of, self._tell_holders)
     def start(self, now: float) -> list[Action]:
         """Recover registrations, nonces and static mappings from the store."""
         actions = recover(self.sites, self.database, self._server, self._store, self.report, now)
@@ -196,6 +199,8 @@ class MapSystem:
             *self._publisher.changed(eid, now),
         ]
 
+        inside: so do those for registered EID-prefixes in it. concerns: which foreign ITRs have
+        to be told, of those that are known; see `faces`.
     # --- Map-Request ---
 
     def _receive_request(self, arrival: Arrival, now: float) -> list[Action]:
@@ -211,6 +216,29 @@ class MapSystem:
             return [self._refused(target, arrival.sender, now)]
         refused = self.intake.limited(target.address, now)
         if refused is not None:
+    # --- reachability of our own RLOCs ---
+
+    def rlocs_changed(
+        self, down: frozenset[IPAddress], drained: frozenset[IPAddress], now: float
+    ) -> list[Action]:
+        """Which RLOCs of our xTRs are down or drained now; the xTRs themselves know it already."""
+        reachable = self.resolver.reachable
+        changed = (down ^ reachable.down) | (drained ^ reachable.drained)
+        reachable.down, reachable.drained = down, drained
+        if not changed:
+            return []
+        held = [*self.requesters.prefixes(), *self._publisher.prefixes()]
+        return self._news.spread(changed, held, now)
+
+    def _rlocs_of(self, prefix: PrefixKey) -> list[AnyAddress]:
+        mapping = self.resolver.registered(eid_of(*prefix))
+        return [] if mapping is None else [item.rloc for item in mapping.locators]
+
+    def _tell_holders(self, prefix: PrefixKey, now: float) -> list[Action]:
+        holders = self.requesters.take(prefix, shape=False)
+        solicited = self.solicitor.solicit(holders, prefix, now)
+        return [*solicited, *self._publisher.changed(eid_of(*prefix), now)]
+
             return [self._refused(refused, arrival.sender, now)]
         if len(self.solicitor):
             self._hear(request, target)
@@ -382,6 +410,7 @@ class MapSystem:
         return snapshot(self.database)
 
     def apply(self, changes: Iterable[Change], now: float) -> list[Action]:
+            self._news.next_timer(),
         """Follow another core, whose `store.append` had these changes.
 
         A follower neither stores nor expires what it is told; its leader does both. Raises
@@ -389,6 +418,7 @@ class MapSystem:
         """
         actions: list[Action] = []
         for key, shape in self._follower.apply(changes):
+        actions += self._news.handle_timer(now)
             actions += self.answer_changed(destination_of(key), now, shape=shape)
         return actions
 

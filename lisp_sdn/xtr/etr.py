@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lisp_sdn.address import EidPrefix
+from lisp_sdn.address import EidPrefix, IPAddress
 from lisp_sdn.config import Config, XtrSettings
 from lisp_sdn.model import Locator, Mapping
 from lisp_sdn.wire import EidRecord
@@ -36,6 +36,7 @@ class Etr:
         self._config = config
         self._out = outbox
         self._timers = timers
+        self._down: frozenset[IPAddress] = frozenset()
 
     def prefixes(self) -> tuple[EidPrefix, ...]:
         """The EID-prefixes that it registers."""
@@ -44,7 +45,13 @@ class Etr:
     def records(self) -> tuple[EidRecord, ...]:
         """What is registered: every EID-prefix with our RLOCs."""
         locators = tuple(
-            Locator(item.rloc, item.priority, item.weight, local=True)
+            Locator(
+                item.rloc,
+                item.priority,
+                item.weight,
+                local=True,
+                reachable=item.rloc not in self._down,
+            )
             for item in self._settings.rlocs
         )
         return tuple(
@@ -64,6 +71,15 @@ class Etr:
         for part in _split(records):
             self._out.counters["map-registers-out"] += 1
             self._out.act(Register(self._settings.name, part))
+
+    def rlocs_changed(self, down: frozenset[IPAddress], now: float) -> None:
+        """Tell Map-Servers of others, by the R-bit, which of our RLOCs are down.
+
+        Ours knows it already, and keeps what is registered apart from what is reachable.
+        """
+        if self._settings.map_servers:
+            self._down = down
+            self.register(now)
 
     def due(self, now: float) -> None:
         """An xTR whose switch is away stops registering; its registration runs out by itself."""

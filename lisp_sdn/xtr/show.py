@@ -12,8 +12,8 @@ from lisp_sdn.xtr.rlocsets import RlocSet, why_unusable
 from lisp_sdn.xtr.topology import Topology
 
 _STATES = {
-    "own-rloc": LocatorState.UP,
     "no-source-rloc": LocatorState.NO_ROUTE,
+    "rlocs-unreachable": LocatorState.NO_ROUTE,
 }
 
 
@@ -21,6 +21,10 @@ def locator_state(locator: Locator, topology: Topology) -> LocatorState:
     """Whether an RLOC can carry traffic of this xTR."""
     if not locator.usable:
         return LocatorState.DOWN
+    if locator.rloc in topology.down:
+        return LocatorState.UNREACHABLE
+    if locator.rloc in topology.drained:
+        return LocatorState.DRAINED
     reason = why_unusable(RlocSet((locator,)), topology)
     return _STATES.get(reason or "", LocatorState.UP)
 

@@ -44,7 +44,7 @@ from lisp_sdn.xtr.neighbours import Neighbours
 from lisp_sdn.xtr.outbox import Outbox, Owner, XtrAction
 from lisp_sdn.xtr.owners import Owners
 from lisp_sdn.xtr.pipeline import FROM_TUNNEL, IID_MASK, Punt
-from lisp_sdn.xtr.program import Program
+from lisp_sdn.xtr.program import Program, set_owner
 from lisp_sdn.xtr.queue import Held, HoldQueue
 from lisp_sdn.xtr.reconcile import FlowKey
 from lisp_sdn.xtr.timers import Timers
@@ -67,6 +67,7 @@ class Xtr:
         self._topology = topology.build(settings, limits, ())
         self._early: deque[PacketIn] = deque(maxlen=limits.held_packets_total)
         self._checked: tuple[str, ...] = ()
+        self._central: frozenset[IPAddress] = frozenset()
         self._out = Outbox(settings.name, settings.datapath_id)
         self._timers = Timers()
         self._hosts = Hosts(limits.map_cache_entries)
@@ -165,7 +166,38 @@ class Xtr:
 
     def _set_ports(self, ports: Iterable[PortInfo]) -> None:
         self._ports = {port.name: port for port in ports}
-        self._topology = topology.build(self.settings, self._limits, self._ports.values())
+        self._topology = topology.build(
+            self.settings,
+            self._limits,
+            self._ports.values(),
+            self._topology.down,
+            self._topology.drained,
+        )
+
+    # --- reachability ------------------------------------------------------------------------
+
+    def rlocs_changed(
+        self, down: frozenset[IPAddress], drained: frozenset[IPAddress], now: float
+    ) -> list[XtrAction]:
+        """What the controller knows of RLOCs of ours, of all xTRs: without uplink, drained."""
+        own = frozenset(self._topology.rlocs) & (down ^ self._central)
+        self._central = down
+        if own:
+            self._etr.rlocs_changed(down, now)
+        self._reach(drained)
+        return self._finish()
+
+    def _reach(self, drained: frozenset[IPAddress]) -> None:
+        """Let RLOC-sets follow: their rules only, however many EIDs are behind them."""
+        before, down = self._topology, self._central
+        changed = (down ^ before.down) | (drained ^ before.drained)
+        if not changed:
+            return
+        self._topology = replace(before, down=down, drained=drained)
+        every = not changed.isdisjoint(before.rlocs)
+        for rlocs in self._program.live_sets():
+            if every or any(item.rloc in changed for item in rlocs):
+                self._out.dirty[set_owner(rlocs)] = None
 
     def _adopt_hosts(self, ruleset: Ruleset) -> None:
         for host in adopt.hosts(ruleset):
@@ -460,6 +492,10 @@ class Xtr:
             groups=groups,
             meters=meters,
         )
+
+    def take_resolved(self) -> list[float]:
+        """When the misses began whose flows were sent since the last call; epoch seconds."""
+        return self._itr.take_resolved()
 
     def counters(self) -> Iterator[Counter]:
         """Counters of this xTR."""

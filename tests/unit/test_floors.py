@@ -41,6 +41,7 @@ FLOORS = {
     "policing": 8,
     "management": 9,
     "controller": 10,
+    "rlocs": 8,
     "api": 11,
     "cli": 12,
     "apps": 12,

@@ -84,7 +84,7 @@ class LocatorStatusModel(Model):
     rloc: RlocField
     priority: Octet
     weight: Octet
-    state: Literal["up", "down", "unreachable", "no-route", "unknown"]
+    state: Literal["up", "drained", "down", "unreachable", "no-route", "unknown"]
     since: TimeField | None
     rtt_seconds: float | None
 
