@@ -53,6 +53,7 @@ from lisp_sdn.rlocs import Rlocs
     auth,
     decode,
 )
+from lisp_sdn.wire.understood import understood
 from lisp_sdn.xtr.requests import Register, Resolve
 from lisp_sdn.xtr.underlay import ControlFrame, RlocChanged, Underlay
 from lisp_sdn.xtr.xtr import Xtr
@@ -373,7 +374,7 @@ class Controller:
     def _receive_reply(self, data: bytes, source: Endpoint, now: float) -> list[AnyAction]:
         """A Map-Reply belongs to the xTR that waits for its nonce (RFC 9301 section 5.3)."""
         try:
-            reply = decode(data)
+            reply = understood(decode(data))
         except DecodeError as error:
             return [Dropped("controller", error.reason, str(error), str(source))]
         assert isinstance(reply, MapReply)
@@ -402,6 +403,7 @@ class Controller:
             message = decode(data)
             if isinstance(message, Ecm):
                 message = decode(message.payload)
+            message = understood(message)
         except DecodeError as error:
             return [Dropped(where, error.reason, str(error), sender)]
         if isinstance(message, MapReply):

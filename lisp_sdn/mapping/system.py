@@ -53,6 +53,7 @@ from lisp_sdn.wire import (
     OtherEid,
     decode,
 )
+from lisp_sdn.wire.understood import understood
 
 WHERE = "map-server"
 OWN_OCTETS = 60_000
@@ -104,7 +105,7 @@ class MapSystem:
     def receive(self, data: bytes, source: Endpoint, now: float) -> list[Action]:
         """Handle one datagram of UDP port 4342. source: where it came from."""
         try:
-            message = decode(data)
+            message = understood(decode(data))
         except DecodeError as error:
             return [self.report.drop(error.reason, str(error), source.address, now)]
         if isinstance(message, Ecm):
@@ -131,7 +132,7 @@ class MapSystem:
             detail = f"inner destination port {ecm.destination.port}, expected 4342"
             return [self.report.drop("ecm-port", detail, sender.address, now)]
         try:
-            message = decode(ecm.payload)
+            message = understood(decode(ecm.payload))
         except DecodeError as error:
             return [self.report.drop(error.reason, f"ecm.{error}", sender.address, now)]
         if not isinstance(message, MapRequest):

@@ -32,7 +32,8 @@ def understood(message: M) -> M:
 
     Locators and ITR-RLOCs of an unknown LCAF are left out, so that a record may lose them all and
     an ITR-RLOC list becomes AFI 0. Raises Unsupported for a Vendor-Specific LCAF anywhere: no OUI
-    is understood here, and RFC 9306 section 4 wants such a message dropped.
+    is understood here, and RFC 9306 section 4 wants such a message dropped; and for a subscription
+    that loses all its ITR-RLOCs, which AFI 0 would turn into its opposite (RFC 9437 section 5).
     """
     if isinstance(message, MapRequest):
         return _request(message)  # type: ignore[return-value]
@@ -72,6 +73,8 @@ def _request(message: MapRequest) -> MapRequest:
             _known(record.eid.address, "records.eid")
     if isinstance(message.source_eid, WireAddress):
         _known(message.source_eid, "source_eid")
+    if not rlocs and any(record.subscribe for record in message.records):
+        raise Unsupported("itr_rlocs", 0, "no ITR-RLOC of the subscription is understood")
     mine = message.reply_record
     reply_record = mine and _record(mine)
     if len(rlocs) == len(message.itr_rlocs) and reply_record is mine:

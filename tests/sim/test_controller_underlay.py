@@ -19,8 +19,17 @@ from lisp_sdn.address import EidPrefix, Endpoint
 from lisp_sdn.config import load
 from lisp_sdn.controller import Controller
 from lisp_sdn.mapping.store import MemoryStore
+from lisp_sdn.model import Locator
 from lisp_sdn.rules import Port, Ruleset
-from lisp_sdn.wire import MapReply, MapRequest, RequestRecord, decode
+from lisp_sdn.wire import (
+    EidRecord,
+    MapReply,
+    MapRequest,
+    OpaqueLcaf,
+    RequestRecord,
+    VendorSpecific,
+    decode,
+)
 from lisp_sdn.xtr import replies
 from lisp_sdn.xtr.frames import parse_ethernet, parse_ip
 from lisp_sdn.xtr.underlay import udp
@@ -84,6 +93,28 @@ def test_an_eid_of_another_site_is_not_answered(controller: Controller) -> None:
     (dropped,) = heard(controller, probe("[1] 10.9.0.0/16"))
     assert isinstance(dropped, Dropped)
     assert dropped.reason == "eid-not-served"
+
+
+def test_itr_rlocs_of_an_unknown_lcaf_are_ignored(controller: Controller) -> None:
+    """RFC 9306 section 3."""
+    record = RequestRecord(EidPrefix.from_text("[1] 10.1.0.0/16"))
+    rlocs = (OpaqueLcaf(200, b"\1"), FOREIGN.address)
+    actions = heard(controller, MapRequest(7, None, rlocs, (record,)).serialize())
+    (out,) = (action for action in actions if isinstance(action, PacketOut))
+    assert parse_ip(parse_ethernet(out.frame).payload).destination == FOREIGN.address
+
+
+def test_a_vendor_specific_lcaf_drops_the_message(controller: Controller) -> None:
+    """RFC 9306 section 4: no OUI is understood here."""
+    locator = Locator(VendorSpecific(0x5E, b"\1"))
+    record = EidRecord(EidPrefix.from_text("[1] 10.2.0.0/16"), (locator,))
+    message = MapReply(7, (record,)).serialize()
+    (at_rloc,) = heard(controller, message)
+    (at_controller,) = controller.receive(message, FOREIGN, 1001.0)
+    for dropped, where in ((at_rloc, "xtr.xa"), (at_controller, "controller")):
+        assert isinstance(dropped, Dropped)
+        assert (dropped.where, dropped.reason) == (where, "unsupported")
+        assert "OUI 00005e" in dropped.detail
 
 
 def test_garbage_to_an_rloc_is_counted(controller: Controller) -> None:

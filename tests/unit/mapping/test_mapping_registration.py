@@ -29,7 +29,8 @@ from lisp_sdn.actions import Event
 from lisp_sdn.address import SourceDestPrefix
 from lisp_sdn.mapping.sqlite_store import SqliteStore
 from lisp_sdn.mapping.store import Table
-from lisp_sdn.wire import EidRecord, MapRegister, auth
+from lisp_sdn.model import Locator
+from lisp_sdn.wire import EidRecord, MapRegister, OpaqueLcaf, VendorSpecific, auth
 
 VECTORS = {
     vector["id"]: vector
@@ -59,6 +60,33 @@ def test_vector_is_acknowledged_octet_by_octet(register: str, notify: str) -> No
     assert answers(ask(ms, "198.51.100.140")) == [
         ("198.51.100.128/25", ["203.0.113.1", "203.0.113.2"])
     ]
+
+
+# --- RFC 9306 ---
+
+
+def test_locators_of_an_unknown_lcaf_are_ignored() -> None:
+    """Section 3. The MAC covers the octets as they were sent."""
+    ms, etr = system(), Etr()
+    (known,) = record("10.1.0.0/16", ETR).locators
+    both = EidRecord(record("10.1.0.0/16").eid, (Locator(OpaqueLcaf(200, b"\1")), known))
+    actions = ms.receive(etr.register(both, want_notify=True), etr.source, NOW)
+    assert not dropped(actions)
+    assert answers(ask(ms, "10.1.2.3")) == [("10.1.0.0/16", [ETR])]
+
+
+def test_a_vendor_specific_lcaf_drops_the_message() -> None:
+    """Section 4: no OUI is understood here."""
+    ms, etr = system(), Etr()
+    vendor = EidRecord(record("10.1.0.0/16").eid, (Locator(VendorSpecific(0x5E, b"\1")),))
+    actions = ms.receive(etr.register(vendor, want_notify=True), etr.source, NOW)
+    assert dropped(actions) == ["unsupported"]
+    assert len(actions) == 1
+    assert ms.report.counters["dropped-unsupported"] == 1
+    assert ms.database.head(vendor.eid) is None
+
+
+# --- keys ---
 
 
 def test_sha1_is_refused_unless_the_site_allows_it() -> None:

@@ -41,8 +41,10 @@ from lisp_sdn.wire import (
     MapReferral,
     MapReply,
     MapRequest,
+    OpaqueLcaf,
     OtherEid,
     RequestRecord,
+    VendorSpecific,
     decode,
 )
 
@@ -561,3 +563,23 @@ def test_the_requester_that_policy_sees() -> None:
         8,
         True,
     )
+
+
+# --- RFC 9306 ---
+
+
+def test_an_itr_rloc_of_an_unknown_lcaf_is_ignored() -> None:
+    ms = registered("10.1.0.0/16")
+    itr = ipaddress.ip_address(ITR)
+    assert answers(ask(ms, "10.1.2.3", itr=(OpaqueLcaf(200, b"\1"), itr)))
+    only = ms.receive(ecm(request("10.1.2.4", itr=(OpaqueLcaf(200, b"\1"),))), endpoint(ITR), NOW)
+    assert dropped(only) == ["no-itr-rloc"]
+
+
+@pytest.mark.parametrize("wrap", [MapRequest.serialize, ecm])
+def test_a_vendor_specific_lcaf_drops_the_map_request(wrap: Any) -> None:
+    ms = registered("10.1.0.0/16")
+    vendor = request("10.1.2.3", itr=(VendorSpecific(0x5E, b"\1"), ipaddress.ip_address(ITR)))
+    actions = ms.receive(wrap(vendor), endpoint(ITR), NOW)
+    assert dropped(actions) == ["unsupported"]
+    assert not replies(actions)

@@ -1,5 +1,6 @@
 """Unknown AFIs and LCAFs: RFC 9301 section 5.1, RFC 9306 sections 3 and 4."""
 
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
@@ -129,6 +130,16 @@ def test_a_vendor_specific_lcaf_drops_the_message(message):
     assert received == message
     with pytest.raises(Unsupported, match="OUI 00005e"):
         understood(received)
+
+
+def test_a_subscription_does_not_become_its_opposite():
+    """RFC 9437 section 5: AFI 0 alone in the ITR-RLOCs takes a subscription back."""
+    record = RequestRecord(EID, subscribe=True)
+    message = MapRequest(1, None, (UNKNOWN,), (record,), xtr_id=1, site_id=1)
+    with pytest.raises(Unsupported, match="no ITR-RLOC of the subscription"):
+        understood(message)
+    kept = understood(replace(message, itr_rlocs=(UNKNOWN, ONE)))
+    assert kept.itr_rlocs == (ONE,)
 
 
 @pytest.mark.parametrize(
