@@ -34,15 +34,17 @@ from lisp_sdn.exchanges import Exchanges
 from lisp_sdn.inflow import Inflow
 from lisp_sdn.ledger import Ledger
 from lisp_sdn.management import Management
+from lisp_sdn.mapping.faces import Concerns
 from lisp_sdn.mapping.fastpath import FastPath, Found
 from lisp_sdn.mapping.store import Store
 from lisp_sdn.mapping.system import MapSystem
+from lisp_sdn.measures import Measures
 from lisp_sdn.model import Requester
 from lisp_sdn.policing import Policing
 from lisp_sdn.policy import PolicyBook, PolicyEngine, Sites
+from lisp_sdn.rlocs import Rlocs
 from lisp_sdn.rules import Ruleset
 from lisp_sdn.wire import (
-from lisp_sdn.rlocs import Rlocs
     Ecm,
     EidRecord,
     MapNotify,
@@ -63,10 +65,10 @@ LISP_CONTROL_PORT = 4342
 LOAD_IDLE = 1.0
 """Seconds until it is looked again whether a policy wants the inbound load."""
 
-_UNSPECIFIED: dict[int, IPAddress] = {4: IPv4Address(0), 6: IPv6Address(0)}
-
 LOAD_WATCH = 10.0
 """Seconds between two looks at the inbound load when no policy wants it: for the metrics."""
+
+_UNSPECIFIED: dict[int, IPAddress] = {4: IPv4Address(0), 6: IPv6Address(0)}
 
 AnyAction = Action | Resolve | Register | ControlFrame | RlocChanged
 
@@ -106,17 +108,19 @@ class Controller:
         self._by_rloc = {
             entry.rloc: xtr for xtr in self.xtrs.values() for entry in xtr.settings.rlocs
         }
+        self.rlocs = Rlocs(config, store)
         self.fast = FastPath(self.mapping, own={rloc.packed for rloc in self._by_rloc})
         self._register_nonce = 0
-        self.rlocs = Rlocs(config, store)
         self.inflow = Inflow()
         self._load_timer: float | None = None
+        self._load_asked = 0.0
+        self.measures = Measures({name: x.settings.datapath_id for name, x in self.xtrs.items()})
         self.policing = Policing(
             config,
             PolicyBook(config, store),
             self.policy,
             mappings=self.mapping.inventory.mappings,
-            changed=lambda eid, now: self._settle(self.mapping.answer_changed(eid, now), now),
+            changed=self._answer_changed,
             settle=self._settle,
             cached=lambda: chain.from_iterable(x.cached_answers() for x in self.xtrs.values()),
             asks=self.requester,
@@ -130,12 +134,12 @@ class Controller:
         self.started = now
         self._load_timer = now
         actions: list[AnyAction] = [*self.policing.start(now), *self.mapping.start(now)]
+        self.rlocs.start()
+        actions += self._rlocs_changed(now)
         for xtr in self.xtrs.values():
             actions += xtr.rlocs_known(self._by_rloc, now)
             actions += xtr.start(now)
         return self._settle(actions, now)
-        self.rlocs.start()
-        actions += self._rlocs_changed(now)
 
     def receive(self, data: bytes, source: Endpoint, now: float) -> list[Action]:
         """A datagram on UDP port 4342 (RFC 9301 section 5)."""
@@ -199,9 +203,20 @@ class Controller:
 
     def counters(self, event: FlowCounters, now: float) -> list[Action]:
         """The answer to `ReadCounters`: the inbound load, which ingress policy may follow."""
-        if self._inflow.take(event):
-            return self._settle(self.policing.load(self._inflow.octets, now), now)
+        if self.inflow.take(event) and self.policing.interval is not None:
+            return self._settle(self.policing.load(self.inflow.octets, now), now)
         return []
+
+    def round_trip(self, datapath_id: int, seconds: float, now: float) -> list[Action]:
+        """A switch answered an OpenFlow echo request after so many seconds."""
+        self.measures.round_trip(datapath_id, seconds)
+        return []
+
+    def performed(self, now: float) -> None:
+        """The actions of an event went out: flows of resolved misses are on their way."""
+        for name, xtr in self.xtrs.items():
+            for began in xtr.take_resolved():
+                self.measures.resolved(name, now - began)
 
     def durable(self, now: float) -> list[Action]:
         """The store has flushed: let the Map-Notifies go that waited for it."""
@@ -212,6 +227,7 @@ class Controller:
         timers = [
             self.mapping.next_timer(),
             self.policing.next_timer(),
+            self.rlocs.next_timer(),
             self._load_timer,
             *(xtr.next_timer() for xtr in self.xtrs.values()),
         ]
@@ -226,8 +242,9 @@ class Controller:
             actions += self.policing.handle_timer(now)
         if _is_due(self._load_timer, now):
             actions += self._ask_load(now)
+        if _is_due(self.rlocs.next_timer(), now):
+            actions += [*self.rlocs.handle_timer(now), *self._rlocs_changed(now)]
         for xtr in self.xtrs.values():
-            self.rlocs.next_timer(),
             if _is_due(xtr.next_timer(), now):
                 actions += xtr.handle_timer(now)
         return self._settle(actions, now)
@@ -242,8 +259,6 @@ class Controller:
         return Requester(
             itr_rlocs=tuple(entry.rloc for entry in core.settings.rlocs),
             source_eid=source,
-        if _is_due(self.rlocs.next_timer(), now):
-            actions += [*self.rlocs.handle_timer(now), *self._rlocs_changed(now)]
             xtr_id=xtr_id(core),
             xtr=xtr,
             authenticated=True,
@@ -255,10 +270,19 @@ class Controller:
         self._load_timer = now + (LOAD_IDLE if interval is None else interval)
         if interval is None and 0 <= now - self._load_asked < LOAD_WATCH:
             return []
+        self._load_asked = now
         connected = (xtr for xtr in self.xtrs.values() if xtr.connected_since is not None)
         return [*self.inflow.ask([xtr.settings.datapath_id for xtr in connected])]
 
     # --- between the cores ---
+
+    def _answer_changed(
+        self, eid: EidPrefix, now: float, *, part: bool, inside: bool, concerns: Concerns
+    ) -> list[Action]:
+        actions = self.mapping.answer_changed(
+            eid, now, shape=part, inside=inside, concerns=concerns
+        )
+        return self._settle(actions, now)
 
     def _settle(self, actions: Iterable[AnyAction], now: float) -> list[Action]:
         settled: list[Action] = []
@@ -270,7 +294,6 @@ class Controller:
                     todo.extendleft(reversed(self._resolve(action, now)))
                 case Register():
                     todo.extendleft(reversed(self._register(action, now)))
-        self._load_asked = now
                 case MappingChanged():
                     self.fast.changed(action.eid)
                     for xtr in self.xtrs.values():
@@ -291,6 +314,24 @@ class Controller:
                 case _:
                     settled.append(action)
         return settled
+
+    def drain(self, rloc: IPAddress, now: float) -> list[Action]:
+        """Let traffic leave an RLOC of ours while it is up. Raises KeyError, StoreError."""
+        return self._settle([*self.rlocs.drain(rloc, now), *self._rlocs_changed(now)], now)
+
+    def undrain(self, rloc: IPAddress, now: float) -> list[Action]:
+        """Let traffic come back to a drained RLOC. Raises KeyError, StoreError."""
+        return self._settle([*self.rlocs.undrain(rloc, now), *self._rlocs_changed(now)], now)
+
+    def _rlocs_changed(self, now: float) -> list[AnyAction]:
+        """Tell everybody which RLOCs of ours are down or drained: our xTRs first."""
+        down, drained = self.rlocs.down, self.rlocs.drained
+        actions: list[AnyAction] = []
+        for xtr in self.xtrs.values():
+            actions += xtr.rlocs_changed(down, drained, now)
+        self.fast.forget()
+        actions += self.mapping.rlocs_changed(down, drained, now)
+        return [*actions, *self.policing.health(down, now)]
 
     def _resolve(self, action: Resolve, now: float) -> list[AnyAction]:
         """Bring a Map-Request of an xTR of ours to its Map-Resolver (RFC 9301 section 8.4)."""
@@ -315,24 +356,6 @@ class Controller:
         request = action.request
         resolver = resolvers[action.attempt % len(resolvers)]
         key = request.records[0].eid
-    def drain(self, rloc: IPAddress, now: float) -> list[Action]:
-        """Let traffic leave an RLOC of ours while it is up. Raises KeyError, StoreError."""
-        return self._settle([*self.rlocs.drain(rloc, now), *self._rlocs_changed(now)], now)
-
-    def undrain(self, rloc: IPAddress, now: float) -> list[Action]:
-        """Let traffic come back to a drained RLOC. Raises KeyError, StoreError."""
-        return self._settle([*self.rlocs.undrain(rloc, now), *self._rlocs_changed(now)], now)
-
-    def _rlocs_changed(self, now: float) -> list[AnyAction]:
-        """Tell everybody which RLOCs of ours are down or drained: our xTRs first."""
-        down, drained = self.rlocs.down, self.rlocs.drained
-        actions: list[AnyAction] = []
-        for xtr in self.xtrs.values():
-            actions += xtr.rlocs_changed(down, drained, now)
-        self.fast.forget()
-        actions += self.mapping.rlocs_changed(down, drained, now)
-        return [*actions, *self.policing.health(down, now)]
-
         assert isinstance(key, EidPrefix)
         eid = key.network.network_address
         source = xtr.source_rloc(eid.version) or _UNSPECIFIED[eid.version]

@@ -6,7 +6,7 @@ from collections import Counter as Tally
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import dropwhile
+from itertools import takewhile
 
 from lisp_sdn.actions import Dropped, Event
 from lisp_sdn.views import Counter, EventEntry, Refusal
@@ -16,6 +16,11 @@ MAX_REFUSALS = 2_000
 
 MAX_EVENTS = 10_000
 """Events kept; the oldest go first."""
+
+REFUSAL_EVENTS = 5
+REFUSAL_PERIOD = 60.0
+"""Of one component and reason, at most so many refusals become events in so many seconds: anybody
+can cause refusals, and the other events must not drown in them. All of them are counted."""
 
 
 class Ledger:
@@ -31,6 +36,7 @@ class Ledger:
         self._refusals: OrderedDict[tuple[str, str, str], Refusal] = OrderedDict()
         self._events: deque[EventEntry] = deque(maxlen=max_events)
         self._forgotten: Tally[str] = Tally()
+        self._told: dict[tuple[str, str], tuple[float, int]] = {}
         self.last_event = 0
 
     def note_dropped(self, dropped: Dropped, now: float) -> None:
@@ -45,11 +51,28 @@ class Ledger:
             self._refusals[key] = Refusal(
                 dropped.where, dropped.reason, dropped.source, dropped.detail, 1, now, now
             )
+            self._tell(dropped, now)
             return
         self._refusals[key] = replace(
             known, detail=dropped.detail, count=known.count + 1, last_seen=now
         )
         self._refusals.move_to_end(key)
+
+    def _tell(self, dropped: Dropped, now: float) -> None:
+        """A refusal of a new kind, or from a new source, is an event, too."""
+        name = (dropped.where, dropped.reason)
+        began, count = self._told.get(name, (now, 0))
+        if not 0 <= now - began < REFUSAL_PERIOD:
+            began, count = now, 0
+        if count < REFUSAL_EVENTS:
+            self._told[name] = (began, count + 1)
+            data: dict[str, object] = {"where": dropped.where, "reason": dropped.reason}
+            if dropped.detail:
+                data["detail"] = dropped.detail
+            room, _, xtr = dropped.where.partition(".")
+            if room == "xtr" and xtr:
+                data["xtr"] = xtr
+            self.note_event(Event("refusal", dropped.source, data), now)
 
     def note_event(self, event: Event, now: float) -> EventEntry:
         """Give an event its id and keep it."""
@@ -67,7 +90,8 @@ class Ledger:
 
     def events(self, after: int) -> Iterable[EventEntry]:
         """Kept events with an id above `after`, oldest first."""
-        return tuple(dropwhile(lambda entry: entry.id <= after, self._events))
+        newest = takewhile(lambda entry: entry.id > after, reversed(self._events))
+        return tuple(newest)[::-1]
 
     def counters(self) -> Iterator[Counter]:
         """Drops by component and reason, events by kind, and what the bounds made us forget."""

@@ -10,15 +10,19 @@ from lisp_sdn.actions import Action, Dropped
 from lisp_sdn.address import EidPrefix, SourceDestPrefix
 from lisp_sdn.config import Config
 from lisp_sdn.exchanges import Exchanges
+from lisp_sdn.inflow import Inflow
 from lisp_sdn.ledger import Ledger
 from lisp_sdn.mapping.system import MapSystem
+from lisp_sdn.measures import Measures
 from lisp_sdn.model import Answer, Mapping, Requester
 from lisp_sdn.policing import Policing
 from lisp_sdn.rules import Ruleset
 from lisp_sdn.views import (
     Counter,
+    Distribution,
     EventEntry,
     Exchange,
+    Inbound,
     MapCacheEntry,
     MappingEntry,
     Refusal,
@@ -36,6 +40,8 @@ class Running(Protocol):
 
     config: Config
     ledger: Ledger
+    inflow: Inflow
+    measures: Measures
     exchanges: Exchanges
     mapping: MapSystem
     policing: Policing
@@ -162,3 +168,25 @@ class Management:
         """Every counter."""
         cores = (xtr.counters() for xtr in self._controller.xtrs.values())
         return chain(self._ledger.counters(), self._inventory.counters(), *cores)
+
+    def gauges(self) -> dict[str, int]:
+        """How much there is of what in the mapping system, by name."""
+        return self._mapping.gauges()
+
+    def distributions(self) -> Iterable[Distribution]:
+        """Every histogram."""
+        return self._controller.measures.distributions()
+
+    def inbound(self) -> Iterator[Inbound]:
+        """What came in by every RLOC of every xTR of ours."""
+        octets = self._controller.inflow.octets
+        for xtr in self._controller.config.xtrs:
+            for entry in xtr.rlocs:
+                yield Inbound(
+                    xtr.name,
+                    entry.rloc,
+                    xtr.site,
+                    octets.get(entry.rloc, 0),
+                    entry.priority,
+                    entry.weight,
+                )

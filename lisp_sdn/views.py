@@ -237,3 +237,31 @@ class Counter:
     name: str
     value: float
     labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """One histogram with its labels. buckets: (upper bound, observations not above it).
+
+    total: sum of all observations, seconds.
+    """
+
+    name: str
+    buckets: tuple[tuple[float, int], ...]
+    total: float
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """Octets that came in by an RLOC of an xTR of ours, without tunnel headers.
+
+    weight: as configured; what a policy balances is in `policy.BalanceStatus`.
+    """
+
+    xtr: str
+    rloc: IPAddress
+    site: str | None
+    octets: int
+    priority: int
+    weight: int

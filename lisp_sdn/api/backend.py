@@ -21,9 +21,11 @@ from lisp_sdn.policy_settings import SitePolicy
 from lisp_sdn.rules import Ruleset
 from lisp_sdn.views import (
     Counter,
+    Distribution,
     EventEntry,
     Exchange,
     FlowChange,
+    Inbound,
     MapCacheEntry,
     MappingEntry,
     Refusal,
@@ -162,3 +164,12 @@ class Backend(Protocol):
 
     def counters(self) -> Iterable[Counter]:
         """Every counter."""
+
+    def gauges(self) -> dict[str, int]:
+        """How much there is of what in the mapping system, by name."""
+
+    def distributions(self) -> Iterable[Distribution]:
+        """Every histogram."""
+
+    def inbound(self) -> Iterable[Inbound]:
+        """What came in by every RLOC of every xTR of ours."""

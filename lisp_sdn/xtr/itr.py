@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -91,6 +92,8 @@ class Itr:
         self._actions_of = actions_of
         self._reassert = reassert
         self._tell = tell
+        self._asked_for: dict[HoldKey, float] = {}
+        self._resolved: deque[float] = deque(maxlen=pending)
         self.resolutions = Resolutions(pending)
 
     # --- packets -----------------------------------------------------------------------------
@@ -184,6 +187,8 @@ class Itr:
                 told.add(held.source)
         for held in again:
             self._hold.put(key, held)
+        if not self._hold.count(key) and key in self._asked_for:
+            self._resolved.append(self._asked_for.pop(key))
         resolution = self.resolutions.miss(host_eid(*key))
         if resolution is None and again:
             self._ask_for(key, again[0].source, now)
@@ -192,9 +197,16 @@ class Itr:
 
     def give_up(self, key: HoldKey, reason: str) -> None:
         """Give up the held packets of a destination."""
+        self._asked_for.pop(key, None)
         for held in self._hold.take(key):
             self._out.drop(reason, str(key[1]), str(held.source))
         self._out.touch("pending", key)
+
+    def take_resolved(self) -> list[float]:
+        """When the misses began whose flows were sent since the last call."""
+        resolved = list(self._resolved)
+        self._resolved.clear()
+        return resolved
 
     # --- asking ------------------------------------------------------------------------------
 
@@ -291,6 +303,7 @@ class Itr:
         if resolution.purpose is Purpose.MISS:
             if resolution.announced:
                 self._out.touch("pending", _hold_key(resolution))
+            self._asked_for[_hold_key(resolution)] = resolution.began
             asked = resolution.source.network.network_address if resolution.source else None
             self.release(_hold_key(resolution), now, asked)
             return

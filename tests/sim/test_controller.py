@@ -263,7 +263,7 @@ def test_weights_follow_the_measured_load(network: ControlledNetwork) -> None:
                 )
                 for item in site.settings.rlocs
             )
-            network.controller._inflow.ask([site.switch.datapath_id])
+            network.controller.inflow.ask([site.switch.datapath_id])
             answer = FlowCounters(site.switch.datapath_id, CookieClass.DECAPSULATION, flows)
             network.carry_out(network.controller.counters(answer, network.now))
         network.advance(1.5)

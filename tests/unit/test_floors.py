@@ -21,6 +21,7 @@ The constants of `socket` (AF_INET for pytricia) are no I/O: `from socket import
 FLOORS = {
     "errors": 0,
     "unchecked": 0,
+    "histogram": 0,
     "address": 1,
     "model": 2,
     "rules": 2,
@@ -33,6 +34,7 @@ FLOORS = {
     "inflow": 6,
     "ledger": 6,
     "exchanges": 7,
+    "measures": 7,
     "wire": 6,
     "policy": 7,
     "mapping": 7,

@@ -34,8 +34,10 @@ from lisp_sdn.rules import (
 from lisp_sdn.views import (
     CachedAnswer,
     Counter,
+    Distribution,
     EventEntry,
     Exchange,
+    Inbound,
     LocatorState,
     LocatorStatus,
     MapCacheEntry,
@@ -210,6 +212,22 @@ class FakeBackend:
 
     def counters(self) -> Iterable[Counter]:
         return self.counts
+
+    def gauges(self) -> dict[str, int]:
+        return {"requesters": 5, "requesters-forgotten": 1, "smrs-pending": 2}
+
+    def distributions(self) -> Iterable[Distribution]:
+        buckets = ((0.001, 1), (1.0, 3), (float("inf"), 4))
+        labels = (("xtr", "xtr-east"),)
+        yield Distribution("xtr-resolution-seconds", buckets, 4.5, labels)
+        yield Distribution("openflow-round-trip-seconds", buckets, 4.5, labels)
+
+    def inbound(self) -> Iterable[Inbound]:
+        for xtr in self.settings.xtrs:
+            for entry in xtr.rlocs:
+                yield Inbound(
+                    xtr.name, entry.rloc, xtr.site, 1000, entry.priority, entry.weight
+                )
 
 
 def filled() -> FakeBackend:
