@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
+from typing import Protocol
 
 from lisp_sdn.actions import Action, Event
 from lisp_sdn.address import EidPrefix, IPAddress, SourceDestPrefix
 from lisp_sdn.config import Config
+from lisp_sdn.mapping.faces import Concerns, Face
 from lisp_sdn.model import Mapping as EidMapping
 from lisp_sdn.model import Requester
 from lisp_sdn.policy import (
@@ -31,6 +33,7 @@ from lisp_sdn.policy import (
     explain,
     rule_changes,
 )
+from lisp_sdn.policy.concern import Asked, Concern
 from lisp_sdn.policy_settings import SitePolicy
 from lisp_sdn.views import CachedAnswer, FlowChange, MappingEntry
 
@@ -42,9 +45,17 @@ LOAD_INTERVAL = 2.0
 """Seconds between two looks at the inbound load that conditions of rules ask for."""
 
 Listing = Callable[[EidPrefix | None], Iterator[MappingEntry]]
-Changed = Callable[[EidPrefix, float], list[Action]]
 Cached = Callable[[], Iterable[CachedAnswer]]
 Settle = Callable[[Iterable[Action], float], list[Action]]
+
+
+class Changed(Protocol):
+    """Tells our xTRs and foreign ITRs that an answer may differ."""
+
+    def __call__(
+        self, eid: EidPrefix, now: float, *, part: bool, inside: bool, concerns: Concerns
+    ) -> list[Action]:
+        """part: of a registered EID-prefix. inside: in it, too. concerns: which foreign ITRs."""
 
 
 class Policing:
@@ -203,9 +214,7 @@ class Policing:
         """A time window has opened or closed: ask for the answers again."""
         since, actions = self._looked, list[Action]()
         if since is not None:
-            for site in self._sites():
-                for eid in self._affected(self._engine, site, now, since=since):
-                    actions += self._changed(eid, now)
+            actions = self._tell(self._engine, self._sites(), now, since)
         self._follow(now)
         return actions
 
@@ -231,11 +240,7 @@ class Policing:
         before = self._engine.copy()
         if not self._engine.set_conditions(conditions):
             return []
-        actions: list[Action] = []
-        for site in self._sites():
-            for eid in self._affected(before, site, now):
-                actions += self._changed(eid, now)
-        return actions
+        return self._tell(before, self._sites(), now, now)
 
     def _take_effect(self, version: PolicyVersion, now: float) -> list[Action]:
         before = self._engine.copy()
@@ -244,19 +249,34 @@ class Policing:
         sites = sorted({change.site for change in version.changes})
         data = {"who": version.who, "why": version.why, "what": version.what, "sites": sites}
         actions = self._settle([Event("policy.changed", str(version.version), data)], now)
+        return actions + self._tell(before, sites, now, now)
+
+    def _tell(
+        self, before: PolicyEngine, sites: Iterable[str], now: float, since: float
+    ) -> list[Action]:
+        """Tell everybody whose answer differs from what `before` gave at the time `since`."""
+        concern = Concern(before, since, self._engine, now, self._registered)
+        actions: list[Action] = []
         for site in sites:
-            for eid in self._affected(before, site, now):
-                actions += self._changed(eid, now)
+            mappings = list(islice(self._of_sites({site}), MAX_COMPARED + 1))
+            if len(mappings) > MAX_COMPARED:
+                actions += self._tell_all(site, now)
+                continue
+            for eid in affected(before, self._engine, mappings, now, since=since):
+                part, asked = concern.of(eid)
+                actions += self._changed(
+                    eid, now, part=part, inside=False, concerns=_of_face(asked)
+                )
         return actions
 
-    def _affected(
-        self, before: PolicyEngine, site: str, now: float, since: float | None = None
-    ) -> Iterable[EidPrefix]:
-        mappings = list(islice(self._of_sites({site}), MAX_COMPARED + 1))
-        if len(mappings) > MAX_COMPARED:
-            settings = self._config.site(site)
-            return [entry.eid for entry in settings.eid_prefixes] if settings else []
-        return affected(before, self._engine, mappings, now, since=since)
+    def _tell_all(self, site: str, now: float) -> list[Action]:
+        settings = self._config.site(site)
+        actions: list[Action] = []
+        for entry in settings.eid_prefixes if settings else ():
+            actions += self._changed(
+                entry.eid, now, part=False, inside=True, concerns=lambda face: True
+            )
+        return actions
 
     def _of_sites(self, names: Iterable[str]) -> Iterator[EidMapping]:
         """The mappings inside of the EID-prefixes of sites, each once."""
@@ -285,3 +305,10 @@ class Policing:
             if found is not None and found.eid == wider:
                 return found.mapping
         return None
+
+
+def _of_face(asked: Asked) -> Concerns:
+    def concerns(face: Face) -> bool:
+        return asked(face.requesters, face.sources)
+
+    return concerns

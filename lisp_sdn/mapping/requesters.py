@@ -93,16 +93,29 @@ class Requesters:
         self._old, self._young = self._young, _Generation()
         self.generation = self._young
 
-    def take(self, prefix: PrefixKey, *, shape: bool) -> list[Holder]:
+    def prefixes(self) -> list[PrefixKey]:
+        """Every prefix that somebody was told about; maybe twice."""
+        return [*self._old.told, *self._young.told]
+
+    def take(
+        self,
+        prefix: PrefixKey,
+        *,
+        shape: bool,
+        inside: bool = False,
+        concerned: Callable[[bytes], bool] = lambda rloc: True,
+    ) -> list[Holder]:
         """Who holds an answer that a change of `prefix` concerns; they are forgotten here.
 
         shape: the prefix came or went, which concerns answers for prefixes around it as well; a
-        change of contents concerns only answers for it and for parts of it.
+        change of contents concerns only answers for it and for parts of it. inside: and for the
+        registered prefixes in it. concerned: whether an ITR-RLOC is; the others stay as they are.
         """
         holders: dict[bytes, Holder] = {}
         for generation in (self._old, self._young):
             if generation.count:
-                self._take(generation, prefix, shape, holders)
+                around = self._around(generation, prefix, shape, inside)
+                self._take(generation, prefix, around, holders, concerned)
         return list(holders.values())
 
     @staticmethod
@@ -113,22 +126,36 @@ class Requesters:
         around = [code]
         if shape:
             around += [shorten(code, n, bits) for n in generation.lengths if n < length]
+        if inside:
+            told = (key[2] for key in generation.told if key[:2] == (iid, version))
+            return [*around, *(other for other in told if covers(code, other, bits))]
         partial = generation.partial.get((iid, version))
         if partial:
             around += partial.irange(code, last_inside(code, bits), inclusive=(False, True))
+        return around
+
+    def _take(
+        self,
+        generation: _Generation,
+        prefix: PrefixKey,
+        around: list[int],
+        holders: dict[bytes, Holder],
+        concerned: Callable[[bytes], bool],
+    ) -> None:
+        iid, version, _ = prefix
+        partial = generation.partial.get((iid, version))
         for found in around:
             told = generation.told.get((iid, version, found))
             if told is None:
                 continue
-            if partial:
-                partial.discard(found)
-            generation.count -= len(told)
-            for rloc, source in told.items():
-                holders[rloc] = Holder(rloc, source, found)
+            for rloc in [rloc for rloc in told if concerned(rloc)]:
+                holders[rloc] = Holder(rloc, told.pop(rloc), found)
+                generation.count -= 1
+            if not told:
+                del generation.told[iid, version, found]
+                if partial:
+                    partial.discard(found)
 
-        if inside:
-            told = (key[2] for key in generation.told if key[:2] == (iid, version))
-            return [*around, *(other for other in told if covers(code, other, bits))]
 
 def prefix_key(eid: EidPrefix) -> PrefixKey:
     """An EID-prefix as (instance-ID, IP version, code)."""

@@ -19,6 +19,7 @@ from lisp_sdn.errors import DecodeError
 from lisp_sdn.mapping.chain import Kind, Query, Source
 from lisp_sdn.mapping.database import Database, destination_of
 from lisp_sdn.mapping.ddt import refer
+from lisp_sdn.mapping.faces import Concerns, Faces
 from lisp_sdn.mapping.intake import (
     MAX_RECORDS,
     Arrival,
@@ -29,8 +30,8 @@ from lisp_sdn.mapping.intake import (
 )
 from lisp_sdn.mapping.inventory import Inventory
 from lisp_sdn.mapping.publish import Publisher
-from lisp_sdn.mapping.recovery import Follower, recover, snapshot
 from lisp_sdn.mapping.reachable import News
+from lisp_sdn.mapping.recovery import Follower, recover, snapshot
 from lisp_sdn.mapping.report import Report
 from lisp_sdn.mapping.requesters import PrefixKey, Requesters, prefix_key
 from lisp_sdn.mapping.resolver import Resolver, record_of
@@ -39,8 +40,8 @@ from lisp_sdn.mapping.sites import Refused, Sites
 from lisp_sdn.mapping.smr import Solicitor
 from lisp_sdn.mapping.statics import Statics
 from lisp_sdn.mapping.store import Change, MemoryStore, Store
-from lisp_sdn.model import Answer, AnswerPolicy, Mapping, Requester
 from lisp_sdn.mapping.table import eid_of
+from lisp_sdn.model import Answer, AnswerPolicy, Mapping, Requester
 from lisp_sdn.views import Refusal
 from lisp_sdn.wire import (
     Ecm,
@@ -90,11 +91,12 @@ class MapSystem:
         self._statics = Statics(config, self.database, store, self.report)
         self._follower = Follower(self.sites, self.database, self._server)
         self.requesters = Requesters(config.limits.requesters)
+        self._faces = Faces(config.limits.requesters)
         self.solicitor = Solicitor(config, rng, self.report)
         self._publisher = Publisher(config, self.sites, self.resolver, self.report)
+        self._news = News(self._rlocs_of, self._tell_holders)
         self._waiting: deque[tuple[int, SendControl]] = deque()
 
-        self._news = News(self._rlocs_of, self._tell_holders)
     def start(self, now: float) -> list[Action]:
         """Recover registrations, nonces and static mappings from the store."""
         actions = recover(self.sites, self.database, self._server, self._store, self.report, now)
@@ -186,37 +188,35 @@ class MapSystem:
             actions += self.answer_changed(destination_of(key), now, shape=shape)
         return actions
 
-    def answer_changed(self, eid: EidPrefix, now: float, *, shape: bool = False) -> list[Action]:
+    def answer_changed(
+        self,
+        eid: EidPrefix,
+        now: float,
+        *,
+        shape: bool = False,
+        inside: bool = False,
+        concerns: Concerns = lambda face: True,
+    ) -> list[Action]:
         """Answers for (part of) `eid` may differ now, by registration or by policy.
 
         shape: the EID-prefix came or went, so that answers for wider prefixes differ as well.
+        inside: so do those for registered EID-prefixes in it. concerns: which foreign ITRs have
+        to be told, of those that are known; see `faces`.
         """
         self.resolver.forget()
         prefix = prefix_key(eid)
-        holders = self.requesters.take(prefix, shape=shape)
+        holders = self.requesters.take(
+            prefix,
+            shape=shape,
+            inside=inside,
+            concerned=lambda rloc: self._faces.concerned(rloc, concerns),
+        )
         return [
             MappingChanged(eid),
             *self.solicitor.solicit(holders, prefix, now),
             *self._publisher.changed(eid, now),
         ]
 
-        inside: so do those for registered EID-prefixes in it. concerns: which foreign ITRs have
-        to be told, of those that are known; see `faces`.
-    # --- Map-Request ---
-
-    def _receive_request(self, arrival: Arrival, now: float) -> list[Action]:
-        self.report.count("map-requests-in")
-        request = arrival.request
-        refused = self.intake.refusal(request)
-        if refused is not None:
-            return [self._refused(refused, arrival.sender, now)]
-        if any(record.subscribe for record in request.records):
-            return self._receive_subscription(arrival, now)
-        target = self.intake.reply_to(arrival)
-        if isinstance(target, Refused):
-            return [self._refused(target, arrival.sender, now)]
-        refused = self.intake.limited(target.address, now)
-        if refused is not None:
     # --- reachability of our own RLOCs ---
 
     def rlocs_changed(
@@ -240,6 +240,21 @@ class MapSystem:
         solicited = self.solicitor.solicit(holders, prefix, now)
         return [*solicited, *self._publisher.changed(eid_of(*prefix), now)]
 
+    # --- Map-Request ---
+
+    def _receive_request(self, arrival: Arrival, now: float) -> list[Action]:
+        self.report.count("map-requests-in")
+        request = arrival.request
+        refused = self.intake.refusal(request)
+        if refused is not None:
+            return [self._refused(refused, arrival.sender, now)]
+        if any(record.subscribe for record in request.records):
+            return self._receive_subscription(arrival, now)
+        target = self.intake.reply_to(arrival)
+        if isinstance(target, Refused):
+            return [self._refused(target, arrival.sender, now)]
+        refused = self.intake.limited(target.address, now)
+        if refused is not None:
             return [self._refused(refused, arrival.sender, now)]
         if len(self.solicitor):
             self._hear(request, target)
@@ -308,6 +323,7 @@ class MapSystem:
                 actions.append(self._refused(repeated, arrival.sender, now))
                 continue
             query = query_of(eid, requester, octets, arrival)
+            self._faces.note(target.address.packed, query.requester)
             outcome = self.resolver.resolve(query, now)
             self._count(outcome.kind, len(outcome.answers))
             actions += outcome.actions
@@ -395,6 +411,7 @@ class MapSystem:
             self._server.next_timer(),
             self.solicitor.next_timer(),
             self._publisher.next_timer(),
+            self._news.next_timer(),
         )
         return min((timer for timer in timers if timer is not None), default=None)
 
@@ -402,6 +419,7 @@ class MapSystem:
         """Do what is due: expire registrations, repeat SMRs and Map-Notifies."""
         actions = self._settle(self._server.expire(now), now)
         actions += self.solicitor.handle_timer(now)
+        actions += self._news.handle_timer(now)
         return actions + self._publisher.handle_timer(now)
 
     # --- copies in other processes ---
@@ -411,7 +429,6 @@ class MapSystem:
         return snapshot(self.database)
 
     def apply(self, changes: Iterable[Change], now: float) -> list[Action]:
-            self._news.next_timer(),
         """Follow another core, whose `store.append` had these changes.
 
         A follower neither stores nor expires what it is told; its leader does both. Raises
@@ -419,7 +436,6 @@ class MapSystem:
         """
         actions: list[Action] = []
         for key, shape in self._follower.apply(changes):
-        actions += self._news.handle_timer(now)
             actions += self.answer_changed(destination_of(key), now, shape=shape)
         return actions
 

@@ -232,6 +232,47 @@ def test_a_policy_moves_traffic_at_once_and_back(network: ControlledNetwork) -> 
         assert ("192.0.2.2" in used) == (version == 1)
 
 
+STEERED = """
+- site: b
+  rules:
+    - name: one-itr
+      match: {itr_rlocs: [192.0.2.98/32]}
+      action: {pin: ["2001:db8:ffff::2"]}
+"""
+CLOSED_PART = """
+- site: b
+  rules:
+    - name: one-host-closed
+      match: {eid_prefixes: ["[1] 10.2.5.0/24"], itr_rlocs: [192.0.2.98/32]}
+      action: {deny: true}
+"""
+
+
+@pytest.mark.parametrize("policy", [STEERED, CLOSED_PART])
+def test_only_itrs_with_another_answer_are_solicited(
+    network: ControlledNetwork, policy: str
+) -> None:
+    """RFC 9301 section 6.1. The second policy is for a part of what both ITRs hold."""
+    for rloc in ("192.0.2.98", "192.0.2.99"):
+        for _ in range(2):  # the second is answered from what the first one left
+            assert network.datagram(ask("[1] 10.2.5.1/32", rloc), Endpoint(_ip(rloc), 4342))
+    network.sent.clear()
+    policing = network.controller.policing
+    _, actions = policing.apply(policing.parse(policy), who="t", why="test", now=network.now)
+    network.carry_out(actions)
+    assert [str(sent.destination.address) for sent in network.sent] == ["192.0.2.98"]
+    message = decode(network.sent[0].data)
+    assert isinstance(message, MapRequest)
+    assert message.smr
+    network.datagram(ask("[1] 10.2.5.1/32", "192.0.2.98"), Endpoint(_ip("192.0.2.98"), 4342))
+    # Back again: it is the only one of whom that is true now, too.
+    network.sent.clear()
+    network.advance(4.0)
+    _, actions = policing.rollback(1, who="t", why="test", now=network.now)
+    network.carry_out(actions)
+    assert {str(sent.destination.address) for sent in network.sent} == {"192.0.2.98"}
+
+
 BALANCED = """
 - site: b
   rules:

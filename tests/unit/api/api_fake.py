@@ -130,7 +130,7 @@ class FakeBackend:
         for name, entries in self.caches.items():
             yield from (CachedAnswer(name, entry.eid) for entry in entries)
 
-    def _changed(self, eid: EidPrefix, now: float) -> list[Action]:
+    def _changed(self, eid: EidPrefix, now: float, **_: object) -> list[Action]:
         self.told.append(eid)
         return [MappingChanged(eid)]
 
