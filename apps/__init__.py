@@ -9,6 +9,7 @@ here; what it is made of is in the files beside this one.
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import signal
@@ -113,6 +114,8 @@ class LispSdnApp(app_manager.RyuApp):
         take_messages(self.switches.message)
         stopper = eventlet.spawn(self._wait_for_signal, eventlet.getcurrent())
         self.dispatcher.event(self.brain.start)
+        # What was recovered stays: the garbage collector need not walk it again and again.
+        gc.freeze()
         self.control.start()
         self.rest.start()
         host, port = settings.openflow_endpoint()
