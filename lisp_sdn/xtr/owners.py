@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from lisp_sdn.address import IPAddress
 from lisp_sdn.xtr import base_rules, compiler
 from lisp_sdn.xtr.cache import MapCache
 from lisp_sdn.xtr.compiled import Compiled
@@ -44,6 +45,18 @@ class Owners:
             yield ("cache", node.destination)
         for resolution in self._resolutions.misses():
             yield ("pending", pending_key(resolution))
+
+    def of_packet(self, iid: int, source: IPAddress, destination: IPAddress) -> Iterator[Owner]:
+        """Those whose rules a packet can meet, beside those of RLOC-sets."""
+        yield STATIC
+        for address in {source, destination}:
+            if (iid, address) in self._hosts:
+                yield ("host", (iid, address))
+        eid = host_eid(iid, destination)
+        for prefix in {entry.destination for entry in self._cache.overlapping(eid)}:
+            yield ("cache", prefix)
+        if self._resolutions.miss(eid) is not None:
+            yield ("pending", (iid, destination))
 
     def compile(self, owner: Owner, group_of: GroupOf) -> Compiled:
         """The rules of an owner; none if it is gone."""

@@ -37,7 +37,7 @@ from lisp_sdn.xtr.etr import TIMER as REGISTER_TIMER
 from lisp_sdn.xtr.etr import Etr
 from lisp_sdn.xtr.frames import Ethernet, parse_ethernet, parse_ip
 from lisp_sdn.xtr.gateway import Gateway
-from lisp_sdn.xtr.hosts import Hosts
+from lisp_sdn.xtr.hosts import Host, Hosts
 from lisp_sdn.xtr.itr import Itr
 from lisp_sdn.xtr.keeper import ADOPTED_LIFETIME, CacheKeeper, Record
 from lisp_sdn.xtr.neighbours import Neighbours
@@ -45,7 +45,8 @@ from lisp_sdn.xtr.outbox import Outbox, Owner, XtrAction
 from lisp_sdn.xtr.owners import Owners
 from lisp_sdn.xtr.pipeline import FROM_TUNNEL, IID_MASK, Punt
 from lisp_sdn.xtr.program import Program, set_owner
-from lisp_sdn.xtr.queue import Held, HoldQueue
+from lisp_sdn.xtr.queue import Held, HoldQueue, host_eid
+from lisp_sdn.xtr.reachability import Prober
 from lisp_sdn.xtr.reconcile import FlowKey
 from lisp_sdn.xtr.timers import Timers
 
@@ -100,6 +101,14 @@ class Xtr:
             limits.held_packets_per_eid,
         )
         self._program = Program(self._owners.compile, self._owners.rloc_sets)
+        reachability = config.reachability
+        self._prober = Prober(
+            reachability,
+            reachability.probes_per_second / len(config.xtrs),
+            *common,
+            rng,
+            self._probe_targets,
+        )
 
     # --- the switch --------------------------------------------------------------------------
 
@@ -187,9 +196,29 @@ class Xtr:
         self._reach(drained)
         return self._finish()
 
+    def probing(
+        self,
+        enabled: bool,
+        answering: frozenset[IPAddress],
+        silent: frozenset[IPAddress],
+        now: float,
+    ) -> list[XtrAction]:
+        """Whether RLOC-probes can be sent, and who answers them; see `reachability`."""
+        self._prober.enable(enabled, answering, silent, now)
+        return self._finish()
+
+    def _probe_targets(self) -> dict[IPAddress, EidPrefix]:
+        """The RLOCs that traffic may go to, each with an EID-prefix behind it."""
+        targets: dict[IPAddress, EidPrefix] = {}
+        for rlocs in self._program.live_sets():
+            for rloc in rlocsets.candidates(rlocs, self._topology):
+                if rloc not in targets:
+                    targets[rloc] = self._program.user(rlocs)[1]
+        return targets
+
     def _reach(self, drained: frozenset[IPAddress]) -> None:
         """Let RLOC-sets follow: their rules only, however many EIDs are behind them."""
-        before, down = self._topology, self._central
+        before, down = self._topology, self._central | self._prober.down
         changed = (down ^ before.down) | (drained ^ before.drained)
         if not changed:
             return
@@ -327,13 +356,24 @@ class Xtr:
         self, message: MapReply | MapRequest, source: Endpoint | None, now: float
     ) -> list[XtrAction]:
         """A Map-Reply to one of our Map-Requests, or a Solicit-Map-Request."""
-        if isinstance(message, MapReply):
+        if isinstance(message, MapReply) and message.probe:
+            self._probe_reply(message, now)
+        elif isinstance(message, MapReply):
             self._itr.answer(message.nonce, list(self._records(message.records)), now)
         elif message.smr:
             self._solicited(message, now)
         else:
             self._out.drop("map-request-unexpected", "not an SMR", str(source or ""))
         return self._finish()
+
+    def _probe_reply(self, reply: MapReply, now: float) -> None:
+        """RFC 9301 section 7.1: it tells of the locator, and of changes to the mapping."""
+        records = self._prober.answer(reply, now)
+        self._reach(self._topology.drained)
+        # A Map-Resolver of ours says what is for this xTR; a foreign ETR says what it has.
+        if self.settings.map_resolvers:
+            cached = [r for r in self._records(records) if self._cache.get(r[0]) is not None]
+            self._keeper.store(cached, None, now)
 
     def _records(self, records: Iterable[EidRecord]) -> Iterator[Record]:
         for record in records:
@@ -370,7 +410,7 @@ class Xtr:
 
     def expects(self, nonce: int) -> bool:
         """Whether a Map-Reply with this nonce is awaited."""
-        return self._itr.resolutions.expects(nonce)
+        return self._itr.resolutions.expects(nonce) or self._prober.expects(nonce)
 
     def mapping_changed(self, eid: EidPrefix, now: float) -> list[XtrAction]:
         """The mapping system's answer for (part of) `eid` may have changed."""
@@ -411,6 +451,12 @@ class Xtr:
                 self._neighbours.due(key, now)
             elif kind == "ask":
                 self._gateway.ask_due(key, now)
+            elif kind == "probe":
+                self._prober.due(key, now)
+                self._reach(self._topology.drained)
+            elif kind == "probes":
+                self._prober.scan(now)
+                self._reach(self._topology.drained)
             elif name == REGISTER_TIMER:
                 self._etr.due(now)
         return self._finish()
@@ -420,6 +466,10 @@ class Xtr:
     def wanted(self) -> Ruleset:
         """Every rule that the switch should hold: a function of settings, ports and state."""
         return self._program.wanted(self._owners)
+
+    def rules_for(self, iid: int, source: IPAddress, destination: IPAddress) -> Ruleset:
+        """Those of `wanted` that one packet can meet, however many there are."""
+        return self._program.wanted(self._owners.of_packet(iid, source, destination))
 
     def _finish(self, changes: Sequence[RuleChange] = ()) -> list[XtrAction]:
         dirty, self._out.dirty = self._out.dirty, {}
@@ -464,9 +514,25 @@ class Xtr:
     def map_cache_entries(self, now: float) -> tuple[MapCacheEntry, ...]:
         """The map-cache, resolutions under way included, in no particular order."""
         return (
-            *(show.cache_entry(entry, self._topology) for entry in self._cache),
+            *(show.cache_entry(entry, self._topology, self._prober) for entry in self._cache),
             *show.unanswered(self._itr.resolutions.misses()),
         )
+
+    def cached(self, iid: int, source: IPAddress, destination: IPAddress) -> MapCacheEntry | None:
+        """The map-cache entry for a packet, or the resolution that it would wait for."""
+        entry = self._cache.lookup(iid, source, destination)
+        if entry is not None:
+            return show.cache_entry(entry, self._topology)
+        waiting = self._itr.resolutions.miss(host_eid(iid, destination))
+        return show.unanswered([waiting])[0] if waiting is not None else None
+
+    def local_eid(self, iid: int, address: IPAddress) -> Host | None:
+        """The host with this EID, if one was seen here."""
+        return self._hosts.get((iid, address))
+
+    def local_eids(self) -> Iterator[Host]:
+        """The hosts that were seen here, in no particular order."""
+        return iter(self._hosts)
 
     def cached_answers(self) -> Iterator[CachedAnswer]:
         """What it has asked for and holds, in no particular order."""
@@ -476,12 +542,11 @@ class Xtr:
     def state(self) -> XtrState:
         """What changes about this xTR."""
         flows, groups, meters = self._program.counts()
-        state = LocatorState.UP if self._out.connected else LocatorState.UNKNOWN
         return XtrState(
             connected_since=self.connected_since,
             problems=self.problems(),
             rlocs=tuple(
-                LocatorStatus(item.locator, state, self.connected_since)
+                show.own_rloc(item.locator, self._topology, self.connected_since)
                 for item in self.settings.rlocs
             ),
             ports=tuple(self._ports.values()),
