@@ -10,13 +10,16 @@ import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
-from labrun import in_namespace, poll
+from labrun import LabError, in_namespace, poll
 from two_sites_lab import Flow, read_counters
+
+from lisp_sdn.address import EidPrefix, Endpoint
+from lisp_sdn.wire import Ecm, MapReply, MapRequest, Message, RequestRecord, decode
 
 if TYPE_CHECKING:  # they need Mininet, and without it these tests skip
     from labnodes import EidHost, LispNode
@@ -34,7 +37,8 @@ MAP_CACHE_TABLE = 3
 SINK_PORT = 9000
 """Where `web` listens for the traffic of tests; nothing answers."""
 
-Rules = Sequence[dict[str, Any]]
+FIRST_PORT = 20_000
+"""Source ports of flows that are counted: always the same, and so is what their hash gives."""
 
 
 def weights(first: int, second: int) -> dict[str, Any]:
@@ -167,6 +171,16 @@ class Lab:
                     10,
                 )
 
+    def wait_for_way(self, name: str, source: str, rloc: str, target: str = WEB) -> None:
+        """Until a host's pings enter athens by one RLOC: Open vSwitch takes a moment to follow."""
+
+        def way() -> bool:
+            with self.tap() as tap:
+                answered = self.host(name).ping(target, 1).received
+            return answered == 1 and tap.by_uplink(source) == {rloc: 1}
+
+        poll(f"{name} to enter by {rloc}", way, 5)
+
 
 SO_RCVBUFFORCE = 33
 SO_TIMESTAMPNS = 35
@@ -288,7 +302,7 @@ def udp_flows(host: EidHost, target: str, count: int, pace: float = 0.001) -> No
     """One packet of each of `count` UDP flows between the same two hosts. pace: seconds."""
     family = socket.AF_INET6 if ":" in target else socket.AF_INET
     with in_namespace(host.pid):
-        for port in range(20_000, 20_000 + count):
+        for port in range(FIRST_PORT, FIRST_PORT + count):
             with socket.socket(family, socket.SOCK_DGRAM) as sock:
                 sock.bind(("", port))
                 sock.sendto(b"flow", (target, SINK_PORT))
@@ -302,8 +316,8 @@ def tcp_flows(client: EidHost, server: EidHost, target: str, count: int) -> None
         listener = socket.create_server((target, SINK_PORT), family=family, backlog=128)
     with listener, in_namespace(client.pid):
         listener.settimeout(10)
-        for _ in range(count):
-            with socket.create_connection((target, SINK_PORT), 10) as connection:
+        for port in range(FIRST_PORT, FIRST_PORT + count):
+            with socket.create_connection((target, SINK_PORT), 10, ("", port)) as connection:
                 accepted, _ = listener.accept()
                 with accepted:
                     connection.sendall(b"flow")
@@ -386,6 +400,47 @@ class Stream:
         """The numbers that were sent and did not arrive."""
         assert self._error is None, self._error
         return sorted(set(range(self.sent)) - self.arrived)
+
+
+class ForeignItr:
+    """A LISP router of somebody else in the underlay: asks, and hears what it is told."""
+
+    def __init__(self, core: LispNode, rloc: str) -> None:
+        self.rloc = rloc
+        core.do("ip", "addr", "replace", f"{rloc}/32", "dev", "lo")
+        with in_namespace(core.pid):
+            self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind((rloc, 4342))
+        self._nonce = 0x1000
+
+    def __enter__(self) -> ForeignItr:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def ask(self, eid: str) -> MapReply:
+        """Send an encapsulated Map-Request for a host EID and wait for the Map-Reply."""
+        self._nonce += 1
+        wanted = EidPrefix.host(IID, ip_address(eid))
+        request = MapRequest(self._nonce, None, (ip_address(self.rloc),), (RequestRecord(wanted),))
+        inner = Endpoint(ip_address(eid), 4342)
+        ecm = Ecm(Endpoint(ip_address(self.rloc), 4342), inner, request.serialize())
+        self._socket.sendto(ecm.serialize(), (MAP_SERVER, 4342))
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
+            for message in self.heard(0.2):
+                if isinstance(message, MapReply) and message.nonce == self._nonce:
+                    return message
+        raise LabError(f"no Map-Reply to {self.rloc}")
+
+    def heard(self, seconds: float) -> list[Message]:
+        """What comes within some time; returns with the first."""
+        self._socket.settimeout(seconds)
+        try:
+            return [decode(self._socket.recv(2048))]
+        except TimeoutError:
+            return []
 
 
 def shares(packets: Iterable[Seen]) -> dict[str, float]:
