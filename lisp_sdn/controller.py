@@ -36,6 +36,7 @@ from lisp_sdn.ledger import Ledger
 from lisp_sdn.management import Management
 from lisp_sdn.mapping.faces import Concerns
 from lisp_sdn.mapping.fastpath import FastPath, Found
+from lisp_sdn.mapping.intake import MAX_RECORDS, Arrival, requester_of, usable_rlocs
 from lisp_sdn.mapping.store import Store
 from lisp_sdn.mapping.system import MapSystem
 from lisp_sdn.measures import Measures
@@ -422,10 +423,13 @@ class Controller:
     ) -> list[AnyAction]:
         """The controller plays the xTR. rloc: which of its RLOCs got the message."""
         where, sender = f"xtr.{xtr.settings.name}", str(source or "")
+        asker, payload = source or Endpoint(rloc, LISP_CONTROL_PORT), data
         try:
             message = decode(data)
+            encapsulated = isinstance(message, Ecm)
             if isinstance(message, Ecm):
-                message = decode(message.payload)
+                asker, payload = message.source, message.payload
+                message = decode(payload)
             message = understood(message)
         except DecodeError as error:
             return [Dropped(where, error.reason, str(error), sender)]
@@ -435,34 +439,36 @@ class Controller:
         if isinstance(message, MapRequest):
             if message.smr:
                 return [*xtr.receive(message, source, now)]
-            return self._answer_as_etr(xtr, message, rloc, source, now)
+            sent_by = source or asker
+            arrival = Arrival(message, asker, sent_by, data, payload, encapsulated)
+            return self._answer_as_etr(xtr, arrival, rloc, now)
         if isinstance(message, MapNotify) and source is None:
             # Of the embedded Map-Server, whose database is the xTR's too: nothing to learn.
             return []
         return [Dropped(where, "unexpected-type", f"{message.name} to an xTR", sender)]
 
     def _answer_as_etr(
-        self, xtr: Xtr, request: MapRequest, rloc: IPAddress, source: Endpoint | None, now: float
+        self, xtr: Xtr, arrival: Arrival, rloc: IPAddress, now: float
     ) -> list[AnyAction]:
         """A Map-Request that reached an ETR of ours: the site's own answer (section 5.5).
 
-        An RLOC-probe gets the same answer with the p-bit on the probed RLOC (section 7.1).
+        An RLOC-probe gets the same answer with the p-bit on the probed RLOC (section 7.1). The
+        limits are those of the Map-Server: nobody proves where a Map-Request comes from.
         """
-        where = f"xtr.{xtr.settings.name}"
-        rlocs = tuple(r for r in request.itr_rlocs if isinstance(r, IPAddress))
+        where, request, sender = f"xtr.{xtr.settings.name}", arrival.request, str(arrival.sender)
+        rlocs = usable_rlocs(request)
         if not rlocs or request.dont_reply:
             reason = "dont-reply" if rlocs else "no-itr-rloc"
-            return [Dropped(where, reason, "Map-Request without an answer", str(source or ""))]
-        requester = Requester(
-            itr_rlocs=rlocs,
-            source_eid=request.source_eid if isinstance(request.source_eid, EidPrefix) else None,
-            xtr_id=request.xtr_id,
-            site_id=request.site_id,
-            pitr=request.pitr,
-        )
+            return [Dropped(where, reason, "Map-Request without an answer", sender)]
+        target = next((r for r in rlocs if r.version == rloc.version), rlocs[0])
+        intake = self.mapping.intake
+        refused = intake.limited(target, now)
+        if refused is not None:
+            return [Dropped(where, refused.reason, refused.hint, sender)]
+        requester = requester_of(request, rlocs)
         own = {entry.rloc for entry in xtr.settings.rlocs}
         records = []
-        for wanted in request.records:
+        for wanted in request.records[:MAX_RECORDS]:
             eid = wanted.eid
             if isinstance(eid, EidPrefix) and xtr.serves(eid):
                 mapping = self.mapping.answer(eid, requester, now).mapping
@@ -473,12 +479,13 @@ class Controller:
                 answer = replace(mapping, locators=locators, authoritative=True)
                 records.append(EidRecord.from_mapping(answer))
         if not records:
-            eids = ", ".join(str(wanted.eid) for wanted in request.records)
-            return [Dropped(where, "eid-not-served", eids, str(source or ""))]
+            eids = ", ".join(str(wanted.eid) for wanted in request.records[:MAX_RECORDS])
+            return [Dropped(where, "eid-not-served", eids, sender)]
         data = MapReply(request.nonce, tuple(records), probe=request.probe).serialize()
-        family = next((r for r in rlocs if r.version == rloc.version), rlocs[0])
-        port = source.port if source is not None else LISP_CONTROL_PORT
-        return self._send_as(xtr, rloc, data, Endpoint(family, port), now)
+        if intake.amplifies(len(data), len(arrival.datagram)):
+            detail = f"{len(data)} octets for {len(arrival.datagram)}"
+            return [Dropped(where, "amplification", detail, sender)]
+        return self._send_as(xtr, rloc, data, Endpoint(target, arrival.source.port), now)
 
     def _send_as(
         self, xtr: Xtr, rloc: IPAddress, data: bytes, destination: Endpoint, now: float

@@ -22,6 +22,7 @@ from lisp_sdn.mapping.store import MemoryStore
 from lisp_sdn.model import Locator
 from lisp_sdn.rules import Port, Ruleset
 from lisp_sdn.wire import (
+    Ecm,
     EidRecord,
     MapReply,
     MapRequest,
@@ -87,6 +88,35 @@ def test_an_rloc_probe_is_answered_from_the_probed_rloc(controller: Controller) 
     probed = {str(item.rloc): item.probed for item in record.locators}
     assert probed == {"192.0.2.1": True, "192.0.2.129": False}
     assert all(item.local for item in record.locators)
+
+
+def test_a_map_reply_goes_to_the_inner_source_port(controller: Controller) -> None:
+    """RFC 9301 section 5.8: a Map-Server that forwards a Map-Request leaves the ITR's port in."""
+    itr = Endpoint(ip_address("203.0.113.50"), 61001)
+    record = RequestRecord(EidPrefix.from_text("[1] 10.1.0.0/16"))
+    request = MapRequest(7, None, (itr.address,), (record,)).serialize()
+    ecm = Ecm(itr, Endpoint(ip_address("10.1.0.0"), 4342), request)
+    actions = [*heard(controller, ecm.serialize()), *answer_arp(controller, itr)]
+    packets = [action.frame for action in actions if isinstance(action, PacketOut)]
+    packet = parse_ip(parse_ethernet(packets[-1]).payload)
+    assert (packet.destination, packet.payload[:4]) == (itr.address, bytes.fromhex("10f6ee49"))
+
+
+def answer_arp(controller: Controller, router: Endpoint) -> list[Action]:
+    """The next hop tells its MAC address."""
+    sender = router.address.packed
+    body = bytes.fromhex("0001080006040002 0200000000bb") + sender
+    body += bytes.fromhex("0200000000aa") + ip_address("192.0.2.1").packed
+    frame = bytes.fromhex("0200000000aa 0200000000bb 0806") + body
+    return controller.packet_in(PacketIn(UNDERLAY, 0, 0, 1, frame), 1001.5)
+
+
+def test_nobody_is_flooded_by_our_answers(controller: Controller) -> None:
+    rate = controller.config.limits.map_requests_per_source
+    actions = [a for _ in range(rate + 5) for a in heard(controller, probe("[1] 10.1.0.0/16"))]
+    dropped = [action.reason for action in actions if isinstance(action, Dropped)]
+    assert dropped == ["rate-limited-source"] * 5
+    assert sum(isinstance(action, PacketOut) for action in actions) == rate
 
 
 def test_an_eid_of_another_site_is_not_answered(controller: Controller) -> None:
