@@ -37,7 +37,7 @@ MAP_CACHE_TABLE = 3
 SINK_PORT = 9000
 """Where `web` listens for the traffic of tests; nothing answers."""
 
-FIRST_PORT = 20_000
+FIRST_PORT = {socket.AF_INET: 20_000, socket.AF_INET6: 30_000}
 """Source ports of flows that are counted: always the same, and so is what their hash gives."""
 
 
@@ -302,7 +302,7 @@ def udp_flows(host: EidHost, target: str, count: int, pace: float = 0.001) -> No
     """One packet of each of `count` UDP flows between the same two hosts. pace: seconds."""
     family = socket.AF_INET6 if ":" in target else socket.AF_INET
     with in_namespace(host.pid):
-        for port in range(FIRST_PORT, FIRST_PORT + count):
+        for port in range(FIRST_PORT[family], FIRST_PORT[family] + count):
             with socket.socket(family, socket.SOCK_DGRAM) as sock:
                 sock.bind(("", port))
                 sock.sendto(b"flow", (target, SINK_PORT))
@@ -316,7 +316,7 @@ def tcp_flows(client: EidHost, server: EidHost, target: str, count: int) -> None
         listener = socket.create_server((target, SINK_PORT), family=family, backlog=128)
     with listener, in_namespace(client.pid):
         listener.settimeout(10)
-        for port in range(FIRST_PORT, FIRST_PORT + count):
+        for port in range(FIRST_PORT[family], FIRST_PORT[family] + count):
             with socket.create_connection((target, SINK_PORT), 10, ("", port)) as connection:
                 accepted, _ = listener.accept()
                 with accepted:
