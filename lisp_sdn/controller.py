@@ -40,7 +40,7 @@ from lisp_sdn.mapping.intake import MAX_RECORDS, Arrival, requester_of, usable_r
 from lisp_sdn.mapping.store import Store
 from lisp_sdn.mapping.system import MapSystem
 from lisp_sdn.measures import Measures
-from lisp_sdn.model import Requester
+from lisp_sdn.model import UNUSABLE_PRIORITY, Act, Locator, Mapping, Requester
 from lisp_sdn.policing import Policing
 from lisp_sdn.policy import PolicyBook, PolicyEngine, Sites
 from lisp_sdn.rlocs import Rlocs
@@ -57,7 +57,7 @@ from lisp_sdn.wire import (
     decode,
 )
 from lisp_sdn.wire.understood import understood
-from lisp_sdn.xtr.requests import Register, Resolve
+from lisp_sdn.xtr.requests import Probe, Register, Resolve
 from lisp_sdn.xtr.underlay import ControlFrame, RlocChanged, Underlay
 from lisp_sdn.xtr.xtr import Xtr
 
@@ -71,7 +71,7 @@ LOAD_WATCH = 10.0
 
 _UNSPECIFIED: dict[int, IPAddress] = {4: IPv4Address(0), 6: IPv6Address(0)}
 
-AnyAction = Action | Resolve | Register | ControlFrame | RlocChanged
+AnyAction = Action | Resolve | Register | Probe | ControlFrame | RlocChanged
 
 
 def xtr_id(xtr: Xtr) -> int:
@@ -169,14 +169,16 @@ class Controller:
     def switch_disconnected(self, datapath_id: int, now: float) -> list[Action]:
         """The OpenFlow connection ended; the switch goes on forwarding."""
         switch = self._underlays.get(datapath_id) or self._by_datapath.get(datapath_id)
-        return self._settle(switch.disconnected(now) if switch else [], now)
+        actions = switch.disconnected(now) if switch else []
+        return self._settle([*actions, *self._probing(now)], now)
 
     def installed(
         self, datapath_id: int, ports: tuple[PortInfo, ...], ruleset: Ruleset, now: float
     ) -> list[Action]:
         """The answer to `ReadRules`: what the switch holds of ours."""
         switch = self._underlays.get(datapath_id) or self._by_datapath.get(datapath_id)
-        return self._settle(switch.installed(ports, ruleset, now) if switch else [], now)
+        actions = switch.installed(ports, ruleset, now) if switch else []
+        return self._settle([*actions, *self._probing(now)], now)
 
     def packet_in(self, event: PacketIn, now: float) -> list[Action]:
         """A packet that a flow sent to the controller."""
@@ -293,6 +295,8 @@ class Controller:
             match action:
                 case Resolve():
                     todo.extendleft(reversed(self._resolve(action, now)))
+                case Probe():
+                    todo.extendleft(reversed(self._probe(action, now)))
                 case Register():
                     todo.extendleft(reversed(self._register(action, now)))
                 case MappingChanged():
@@ -323,6 +327,16 @@ class Controller:
     def undrain(self, rloc: IPAddress, now: float) -> list[Action]:
         """Let traffic come back to a drained RLOC. Raises KeyError, StoreError."""
         return self._settle([*self.rlocs.undrain(rloc, now), *self._rlocs_changed(now)], now)
+
+    def _probing(self, now: float) -> list[AnyAction]:
+        """Who can send RLOC-probes, and which RLOCs of ours answer them."""
+        connected = {name for name, item in self._underlay_of.items() if item.connected}
+        own = {rloc: xtr.settings.name in connected for rloc, xtr in self._by_rloc.items()}
+        answering = frozenset(rloc for rloc, answers in own.items() if answers)
+        actions: list[AnyAction] = []
+        for name, xtr in self.xtrs.items():
+            actions += xtr.probing(name in connected, answering, frozenset(own) - answering, now)
+        return actions
 
     def _rlocs_changed(self, now: float) -> list[AnyAction]:
         """Tell everybody which RLOCs of ours are down or drained: our xTRs first."""
@@ -366,6 +380,13 @@ class Controller:
             request.serialize(),
         )
         return SendControl(ecm.serialize(), Endpoint(resolver, LISP_CONTROL_PORT))
+
+    def _probe(self, probe: Probe, now: float) -> list[AnyAction]:
+        """Straight to the locator, never through the mapping system (RFC 9301 section 7.1)."""
+        underlay = self._underlay_of[probe.xtr]
+        target = Endpoint(probe.destination, LISP_CONTROL_PORT)
+        data = probe.request.serialize()
+        return [*underlay.send(data, probe.source, target, LISP_CONTROL_PORT, now)]
 
     def _register(self, action: Register, now: float) -> list[AnyAction]:
         """Sign the Map-Register of an ETR of ours and bring it to its Map-Servers."""
@@ -470,14 +491,12 @@ class Controller:
         records = []
         for wanted in request.records[:MAX_RECORDS]:
             eid = wanted.eid
-            if isinstance(eid, EidPrefix) and xtr.serves(eid):
-                mapping = self.mapping.answer(eid, requester, now).mapping
-                locators = tuple(
-                    replace(x, local=x.rloc in own, probed=request.probe and x.rloc == rloc)
-                    for x in mapping.locators
-                )
-                answer = replace(mapping, locators=locators, authoritative=True)
-                records.append(EidRecord.from_mapping(answer))
+            if not isinstance(eid, EidPrefix):
+                continue
+            mapping = self.mapping.answer(eid, requester, now).mapping
+            if xtr.serves(eid) or any(item.rloc == rloc for item in mapping.locators):
+                probed = rloc if request.probe else None
+                records.append(EidRecord.from_mapping(_as_etr(mapping, own, probed)))
         if not records:
             eids = ", ".join(str(wanted.eid) for wanted in request.records[:MAX_RECORDS])
             return [Dropped(where, "eid-not-served", eids, sender)]
@@ -495,6 +514,22 @@ class Controller:
         if underlay is None or not underlay.connected:
             return [SendControl(data, destination)]
         return [*underlay.send(data, rloc, destination, LISP_CONTROL_PORT, now)]
+
+
+def _as_etr(mapping: Mapping, own: set[IPAddress], probed: IPAddress | None) -> Mapping:
+    """A mapping as an ETR tells it (RFC 9301 section 5.4): A-bit, L-bits, p-bit.
+
+    A probed RLOC that is not in the answer for this requester is added without being offered.
+    """
+    locators = tuple(
+        replace(item, local=item.rloc in own, probed=item.rloc == probed)
+        for item in mapping.locators
+    )
+    if probed is not None and not any(item.probed for item in locators):
+        hidden = Locator(probed, UNUSABLE_PRIORITY, 0, local=True, probed=True)
+        mapping = replace(mapping, action=Act.NO_ACTION)
+        return replace(mapping.with_locators((*locators, hidden)), authoritative=True)
+    return replace(mapping, locators=locators, authoritative=True)
 
 
 def _is_due(timer: float | None, now: float) -> bool:

@@ -31,7 +31,7 @@ from lisp_sdn.views import (
     Status,
     XtrState,
 )
-from lisp_sdn.xtr.requests import Register, Resolve
+from lisp_sdn.xtr.requests import Probe, Register, Resolve
 from lisp_sdn.xtr.xtr import Xtr
 
 
@@ -51,7 +51,9 @@ class Running(Protocol):
     def requester(self, xtr: str, source: EidPrefix | None) -> Requester:
         """As whom an xTR of ours asks."""
 
-    def settle(self, actions: Iterable[Action | Resolve | Register], now: float) -> list[Action]:
+    def settle(
+        self, actions: Iterable[Action | Resolve | Register | Probe], now: float
+    ) -> list[Action]:
         """Carry out what one core asks of another."""
 
 

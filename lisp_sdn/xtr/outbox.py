@@ -7,9 +7,9 @@ from typing import Any
 
 from lisp_sdn.actions import Action, Dropped, Event, PacketOut
 from lisp_sdn.rules import RuleAction
-from lisp_sdn.xtr.requests import Register, Resolve
+from lisp_sdn.xtr.requests import Probe, Register, Resolve
 
-XtrAction = Action | Resolve | Register
+XtrAction = Action | Resolve | Register | Probe
 
 Owner = tuple[str, Any]
 """Owns rules: ("set", RLOC-set), ("cache", destination prefix), ("host", key), ("pending", key),

@@ -56,6 +56,7 @@ class Program:
         self._compiled: dict[Owner, Compiled] = {}
         self._sets: dict[Owner, tuple[RlocSet, ...]] = {}
         self._set_uses: Counter[RlocSet] = Counter()
+        self._user: dict[RlocSet, Owner] = {}
         self._group_uses: Counter[int] = Counter()
         self._flow_uses: Counter[FlowKey] = Counter()
         self._flow_owner: dict[FlowKey, Owner] = {}
@@ -84,6 +85,14 @@ class Program:
         """The RLOC-sets in use."""
         return self._set_uses.keys()
 
+    def user(self, rlocs: RlocSet) -> Owner:
+        """One of the owners that use an RLOC-set in use."""
+        known = self._user.get(rlocs)
+        if known is None or rlocs not in self._sets.get(known, ()):
+            known = next(owner for owner, sets in self._sets.items() if rlocs in sets)
+            self._user[rlocs] = known
+        return known
+
     def counts(self) -> tuple[int, int, int]:
         """How many flows, groups and meters are wanted, as last compiled."""
         flows = sum(len(item.flows) for item in self._compiled.values())
@@ -95,6 +104,7 @@ class Program:
         self._compiled.clear()
         self._sets.clear()
         self._set_uses.clear()
+        self._user.clear()
         self._group_uses.clear()
         self._flow_uses.clear()
         self._flow_owner.clear()
@@ -201,6 +211,7 @@ class Program:
         gone = [item for item in touched if not self._set_uses[item]]
         for item in gone:
             del self._set_uses[item]
+            self._user.pop(item, None)
         new = [item for item in touched if item in self._set_uses and item not in self._numbers]
         moved = self._numbers.change(new, gone)
         changed = [set_owner(rlocs) for rlocs in (*new, *gone, *moved)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lisp_sdn.address import IPAddress
 from lisp_sdn.wire import EidRecord, MapRequest
 
 
@@ -26,3 +27,13 @@ class Register:
 
     xtr: str
     records: tuple[EidRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Send this RLOC-probe from an RLOC of the xTR straight to another (RFC 9301 section 7.1)."""
+
+    xtr: str
+    source: IPAddress
+    destination: IPAddress
+    request: MapRequest

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from lisp_sdn.address import IPAddress
 from lisp_sdn.model import Act, Locator
 from lisp_sdn.views import LocatorState, LocatorStatus, MapCacheEntry
 from lisp_sdn.xtr.cache import Entry
 from lisp_sdn.xtr.queue import Resolution
+from lisp_sdn.xtr.reachability import Prober
 from lisp_sdn.xtr.rlocsets import RlocSet, why_unusable
 from lisp_sdn.xtr.topology import Topology
 
@@ -29,13 +31,30 @@ def locator_state(locator: Locator, topology: Topology) -> LocatorState:
     return _STATES.get(reason or "", LocatorState.UP)
 
 
-def cache_entry(entry: Entry, topology: Topology) -> MapCacheEntry:
+def own_rloc(locator: Locator, topology: Topology, since: float | None) -> LocatorStatus:
+    """An RLOC of this xTR. since: when its switch connected, None while it is away."""
+    state = LocatorState.UNKNOWN if since is None else LocatorState.UP
+    if locator.rloc in topology.down:
+        state = LocatorState.UNREACHABLE
+    elif locator.rloc in topology.drained:
+        state = LocatorState.DRAINED
+    return LocatorStatus(locator, state, since)
+
+
+def _status(
+    locator: Locator, topology: Topology, prober: Prober, since: float | None
+) -> LocatorStatus:
+    state = locator_state(locator, topology)
+    probed = prober[locator.rloc] if isinstance(locator.rloc, IPAddress) else None
+    if probed is None:
+        return LocatorStatus(locator, state, since)
+    return LocatorStatus(locator, state, probed.since, probed.rtt)
+
+
+def cache_entry(entry: Entry, topology: Topology, prober: Prober) -> MapCacheEntry:
     """A map-cache entry; incomplete until its RLOCs' next hops are resolved."""
     mapping = entry.active or entry.mapping
-    locators = tuple(
-        LocatorStatus(item, locator_state(item, topology), entry.updated)
-        for item in mapping.locators
-    )
+    locators = tuple(_status(item, topology, prober, entry.updated) for item in mapping.locators)
     return MapCacheEntry(
         entry.key,
         entry.added,

@@ -25,8 +25,6 @@ from lisp_sdn.rules import (
 from lisp_sdn.views import (
     CachedAnswer,
     Counter,
-    LocatorState,
-    LocatorStatus,
     MapCacheEntry,
     XtrState,
 )
@@ -522,7 +520,7 @@ class Xtr:
         """The map-cache entry for a packet, or the resolution that it would wait for."""
         entry = self._cache.lookup(iid, source, destination)
         if entry is not None:
-            return show.cache_entry(entry, self._topology)
+            return show.cache_entry(entry, self._topology, self._prober)
         waiting = self._itr.resolutions.miss(host_eid(iid, destination))
         return show.unanswered([waiting])[0] if waiting is not None else None
 
