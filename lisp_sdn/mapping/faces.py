@@ -48,6 +48,11 @@ Concerns = Callable[[Face], bool]
 """Whether the answer of an ITR has changed, as far as can be told from its face."""
 
 
+def face_of(requester: Requester) -> Face:
+    """Of an ITR that is known as one requester."""
+    return Face({replace(requester, source_eid=None)}, {requester.source_eid})
+
+
 class Faces:
     """By packed ITR-RLOC. capacity: requesters and source EIDs in all; with more, ITRs that show
     another face are not told apart any more, and new ones stay unknown."""

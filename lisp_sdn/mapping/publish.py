@@ -23,6 +23,7 @@ from lisp_sdn.config import Config
 from lisp_sdn.errors import AuthError
 from lisp_sdn.mapping.chain import Kind, Query
 from lisp_sdn.mapping.database import Registrar
+from lisp_sdn.mapping.faces import Concerns, face_of
 from lisp_sdn.mapping.intake import MAX_PAYLOAD, usable_rlocs
 from lisp_sdn.mapping.limits import TokenBucket
 from lisp_sdn.mapping.report import Report
@@ -203,13 +204,17 @@ class Publisher:
 
     # --- publish ---
 
-    def changed(self, eid: EidPrefix, now: float) -> list[Action]:
+    def changed(
+        self, eid: EidPrefix, now: float, concerns: Concerns = lambda face: True
+    ) -> list[Action]:
         """Tell the subscribers whose answer a change of `eid` concerns."""
         table = self._tables.get((eid.iid, eid.version))
         if table is None or not table:
             return []
         actions: list[Action] = []
         for subscription in list(self._concerned(table, code_of(eid.network))):
+            if not concerns(face_of(subscription.requester)):
+                continue
             narrow = eid if eid.prefixlen >= subscription.eid.prefixlen else subscription.eid
             subscription.nonce += 1
             records = self._publication(subscription, narrow, now)

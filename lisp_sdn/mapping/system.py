@@ -214,7 +214,7 @@ class MapSystem:
         return [
             MappingChanged(eid),
             *self.solicitor.solicit(holders, prefix, now),
-            *self._publisher.changed(eid, now),
+            *self._publisher.changed(eid, now, concerns),
         ]
 
     # --- reachability of our own RLOCs ---

@@ -35,6 +35,7 @@ from mapping_helpers import (
 
 from lisp_sdn.actions import Action
 from lisp_sdn.address import Endpoint
+from lisp_sdn.mapping.faces import Face
 from lisp_sdn.mapping.requesters import PrefixKey, Requesters, prefix_key
 from lisp_sdn.mapping.smr import ATTEMPTS
 from lisp_sdn.mapping.system import MapSystem
@@ -208,6 +209,23 @@ def test_policy_and_static_changes_are_told_too() -> None:
     assert smrs(ms.set_static(Mapping(eid("10.1.2.0/24"), locators(ETR2)), NOW + 10))
 
 
+def test_who_is_not_concerned_keeps_his_answer_in_silence_and_is_told_later() -> None:
+    ms, etr = system(), Etr()
+    changing(ms, etr, "10.1.2.0/24", ETR, NOW)
+    ask(ms, "10.1.2.3")
+    changed = eid("10.1.2.0/24")
+    assert smrs(ms.answer_changed(changed, NOW + 1, concerns=lambda face: False)) == []
+    assert smrs(ms.answer_changed(changed, NOW + 2, concerns=lambda face: bool(face.requesters)))
+
+
+def test_holders_of_registered_prefixes_inside_are_told_when_all_may_have_changed() -> None:
+    ms, etr = system(), Etr()
+    changing(ms, etr, "10.1.2.0/24", ETR, NOW)
+    ask(ms, "10.1.2.3")
+    assert smrs(ms.answer_changed(eid("10.1.0.0/16"), NOW + 1)) == []
+    assert smrs(ms.answer_changed(eid("10.1.0.0/16"), NOW + 1, inside=True))
+
+
 def test_our_own_xtrs_get_no_smr() -> None:
     ms, etr = system(), Etr()
     changing(ms, etr, "10.1.2.0/24", ETR, NOW)
@@ -275,6 +293,21 @@ def test_a_subscription_is_confirmed_and_publications_count_up(subscriber: Subsc
     (notify,) = notifies(ms.receive(gone, other.source, NOW + 2))
     assert (notify.nonce, notify.records[0].ttl_minutes) == (1003, 0)
     assert str(notify.records[0].eid) == "10.1.2.0/24"
+
+
+def test_a_subscriber_hears_only_of_his_own_answers(subscriber: Subscriber) -> None:
+    subscriber.subscribe("10.1.200.0/24")
+    changed = eid("10.1.200.0/24")
+    shown: list[Face] = []
+
+    def concerns(face: Face) -> bool:
+        shown.append(face)
+        return len(shown) > 1
+
+    ms = subscriber.ms
+    assert not notifies(ms.answer_changed(changed, NOW + 1, concerns=concerns))
+    assert notifies(ms.answer_changed(changed, NOW + 2, concerns=concerns))
+    assert {requester.xtr_id for requester in shown[0].requesters} == {XTR["xtr_id"]}
 
 
 def test_the_vector_subscribes() -> None:
