@@ -19,6 +19,7 @@ from typing import Any
 
 import eventlet
 from eventlet import hubs
+from prometheus_client import PlatformCollector, ProcessCollector
 from ryu.base import app_manager
 from ryu.controller import ofp_event
 from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
@@ -31,6 +32,7 @@ from lisp_sdn.apps import ovsdb, settings
 from lisp_sdn.apps.control import ControlSockets, ListenError
 from lisp_sdn.apps.dispatch import Dispatcher
 from lisp_sdn.apps.durability import Durability
+from lisp_sdn.apps.events import EventStreams
 from lisp_sdn.apps.log import LOGGER
 from lisp_sdn.apps.rest import RestServer
 from lisp_sdn.apps.switch import Switch
@@ -101,8 +103,17 @@ class LispSdnApp(app_manager.RyuApp):
             self.dispatcher.after += [self.timers.rearm, self.durability.look]
             _check_openflow_port()
             self.control.listen(self.config.control.listen)
-            api = Api(self.brain.management)
-            self.rest = RestServer(self.config.rest.listen, api.handle, self.dispatcher)
+            self.streams = EventStreams(
+                self.config.limits.event_streams,
+                lambda: self.brain.ledger.last_event,
+                self.dispatcher.report,
+            )
+            self.dispatcher.after += [self._performed, self.streams.look]
+            metrics = (ProcessCollector(registry=None), PlatformCollector(registry=None))
+            api = Api(self.brain.management, (*metrics, self.streams))
+            self.rest = RestServer(
+                self.config.rest.listen, api.handle, self.dispatcher, self.streams
+            )
         except (ConfigError, ListenError, StoreError) as error:
             # Before any thread is started: said in plain lines, and ryu-manager ends.
             print(error, file=sys.stderr)
@@ -128,6 +139,7 @@ class LispSdnApp(app_manager.RyuApp):
         """Called by ryu-manager at its end."""
         self.timers.stop()
         self.control.close()
+        self.streams.close()
         self.rest.close()
         self.switches.close()
         try:
@@ -137,6 +149,9 @@ class LispSdnApp(app_manager.RyuApp):
         LOGGER.info("stopped")
 
     # --- events ---
+
+    def _performed(self) -> None:
+        self.brain.performed(self.dispatcher.clock())
 
     def _datagram(self, data: bytes, source: Endpoint) -> None:
         self.dispatcher.event(self.brain.receive, data, source)

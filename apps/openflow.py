@@ -31,6 +31,7 @@ MESSAGE_PACKET_OUT, MESSAGE_FLOW_MOD, MESSAGE_GROUP_MOD, MESSAGE_METER_MOD = 13,
 MESSAGE_MULTIPART_REQUEST, MESSAGE_MULTIPART_REPLY, MESSAGE_BARRIER_REQUEST = 18, 19, 20
 
 MULTIPART_FLOW, MULTIPART_GROUP_DESC, MULTIPART_METER_CONFIG = 1, 7, 10
+MULTIPART_TABLE = 3
 
 ANY = 0xFFFFFFFF
 NO_BUFFER = 0xFFFFFFFF
@@ -150,6 +151,11 @@ def encode_read_groups(xid: int) -> bytes:
 def encode_read_meters(xid: int) -> bytes:
     """Ask for the configuration of every meter."""
     return _multipart(MULTIPART_METER_CONFIG, xid, struct.pack("!I4x", ALL_METERS))
+
+
+def encode_read_tables(xid: int) -> bytes:
+    """Ask for the statistics of every table."""
+    return _multipart(MULTIPART_TABLE, xid, b"")
 
 
 def _multipart(kind: int, xid: int, body: bytes) -> bytes:

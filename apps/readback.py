@@ -33,6 +33,7 @@ _PACKET_IN = struct.Struct("!IHBBQ")
 _FLOW_REMOVED = struct.Struct("!QHBBIIHHQQ")
 _FLOW_STATS = struct.Struct("!HB9xHHHH4xQ16x")
 _FLOW_COUNTERS = struct.Struct("!32xQQ")
+_TABLE_STATS = struct.Struct("!B7xQ8x")
 _GROUP_DESC = struct.Struct("!HBxI")
 _METER_CONFIG = struct.Struct("!HHI")
 _MULTIPART_REPLY = struct.Struct("!HH4x")
@@ -143,6 +144,13 @@ def decode_flows(body: bytes) -> list[FlowRule]:
 def decode_counters(body: bytes) -> list[FlowCounter]:
     """The counters in the body of a flow statistics reply. Raises DecodeError."""
     return _entries(body, "flow_stats", _FLOW_STATS.size + 8, _counter)
+
+
+def decode_tables(body: bytes) -> dict[int, int]:
+    """Table -> packets looked up in it, of a table statistics reply. Raises DecodeError."""
+    if len(body) % _TABLE_STATS.size:
+        raise Truncated("table_stats", 0, f"{len(body)} octets, expected a multiple of 24")
+    return dict(_TABLE_STATS.iter_unpack(body))
 
 
 def decode_groups(body: bytes) -> list[GroupRule]:

@@ -15,6 +15,7 @@ from lisp_sdn.address import Endpoint
 from lisp_sdn.api.http import Problem, Request, Response
 from lisp_sdn.apps.control import ListenError
 from lisp_sdn.apps.dispatch import Dispatcher
+from lisp_sdn.apps.events import EventStreams
 from lisp_sdn.apps.log import LOGGER
 
 MAX_BODY = 64 << 20
@@ -31,8 +32,15 @@ Handler = Callable[[Request, float], tuple[Response, list[Action]]]
 class RestServer:
     """Serves `handle` on one endpoint. Raises ListenError."""
 
-    def __init__(self, endpoint: Endpoint, handle: Handler, dispatcher: Dispatcher) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        handle: Handler,
+        dispatcher: Dispatcher,
+        streams: EventStreams | None = None,
+    ) -> None:
         self._handle = handle
+        self._streams = streams
         self._dispatcher = dispatcher
         family = eventlet.green.socket.AF_INET
         if endpoint.address.version == 6:
@@ -69,7 +77,18 @@ class RestServer:
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
         """The WSGI application (PEP 3333)."""
-        response = self._answer(webob.Request(environ))
+        incoming = webob.Request(environ)
+        response = self._answer(incoming)
+        if response.follow is not None and self._streams is not None:
+            try:
+                pieces = self._streams.open(response.follow, incoming.remote_addr or "")
+            except Problem as problem:
+                response = problem.response()
+            else:
+                # Every piece goes out at once; eventlet would collect some kilobytes first.
+                environ["eventlet.minimum_write_chunk_size"] = 1
+                start_response("200 OK", list(response.headers.items()))
+                return pieces
         reply = webob.Response(body=response.body, status=response.status)
         # The answer's own headers only, and the length: webob would add a content type.
         reply.headers.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,6 +22,9 @@ the rules that it should hold when it comes back."""
 REMEMBERED = 4096
 """Changes remembered by transaction id, so that a refusal can name the rule."""
 
+MEASURE_FIRST, MEASURE_INTERVAL = 2.0, 10.0
+"""Seconds from the handshake to the first question for table statistics, and between two."""
+
 READ_TIMEOUT = 30.0
 """Seconds in which a switch must have told what it holds."""
 
@@ -35,7 +39,8 @@ class Switch:
 
     drop: called with reason, detail and source for what is refused or lost.
     on_read: called with what the switch holds, after `read`. on_counters: with what flows have
-    carried, after `read_counters`.
+    carried, after `read_counters`. on_measured: with the seconds that the switch took to answer,
+    and the packets looked up in each table, after `measure`.
     """
 
     def __init__(self, datapath: Any, drop: Callable[[str, str, str], None]) -> None:
@@ -43,7 +48,10 @@ class Switch:
         self.datapath_id: int = datapath.id
         self.on_read: Callable[[Ruleset], None] = lambda rules: None
         self.on_counters: Callable[[FlowCounters], None] = lambda counters: None
+        self.on_measured: Callable[[float, dict[int, int]], None] = lambda seconds, lookups: None
         self._drop = drop
+        self._measuring: _Measuring | None = None
+        self._measure_timer: Any = None
         self._xid = 0
         self._unsent = bytearray()
         self._sending = False
@@ -69,10 +77,11 @@ class Switch:
         """The connection is gone: nothing more is sent or awaited."""
         self._open = False
         self._unsent.clear()
-        for timer in (self._resync, self._reading.timer if self._reading else None):
+        reading = self._reading.timer if self._reading else None
+        for timer in (self._resync, reading, self._measure_timer):
             if timer is not None:
                 timer.cancel()
-        self._reading = self._resync = None
+        self._reading = self._resync = self._measure_timer = None
 
     # --- out ---
 
@@ -170,8 +179,28 @@ class Switch:
         self._counting = _Counting(self._next_xid(), kind)
         self._write(openflow.encode_read_counters(kind, self._counting.xid))
 
+    def measure_after(self, delay: float) -> None:
+        """Go on measuring for as long as the connection lives. delay: seconds to the first."""
+        self._measure_timer = eventlet.spawn_after(delay, self._measure_again)
+
+    def _measure_again(self) -> None:
+        self.measure()
+        self.measure_after(MEASURE_INTERVAL)
+
+    def measure(self) -> None:
+        """Ask for table statistics, which is also how the round trip is measured."""
+        if self._open:
+            self._measuring = _Measuring(self._next_xid(), time.monotonic())
+            self._write(openflow.encode_read_tables(self._measuring.xid))
+
     def multipart(self, xid: int, data: bytes) -> None:
         """A part of an answer. Raises DecodeError, after which the read will time out."""
+        measuring = self._measuring
+        if measuring is not None and measuring.xid == xid:
+            if measuring.part(data, time.monotonic()):
+                self._measuring = None
+                self.on_measured(measuring.seconds, measuring.lookups)
+            return
         counting = self._counting
         if counting is not None and counting.xid == xid:
             if counting.part(data):
@@ -214,6 +243,24 @@ class _Counting:
         """Take one reply; True with the last. Raises DecodeError."""
         _, more, body = readback.split_multipart(data)
         self.flows.extend(readback.decode_counters(body))
+        return not more
+
+
+class _Measuring:
+    """A question for table statistics. sent: monotonic; seconds: until the first part came."""
+
+    def __init__(self, xid: int, sent: float) -> None:
+        self.xid = xid
+        self.sent = sent
+        self.seconds = 0.0
+        self.lookups: dict[int, int] = {}
+
+    def part(self, data: bytes, now: float) -> bool:
+        """Take one reply; True with the last. Raises DecodeError."""
+        if not self.lookups:
+            self.seconds = now - self.sent
+        _, more, body = readback.split_multipart(data)
+        self.lookups.update(readback.decode_tables(body))
         return not more
 
 

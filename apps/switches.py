@@ -24,7 +24,7 @@ from lisp_sdn.actions import (
 )
 from lisp_sdn.apps import openflow, readback
 from lisp_sdn.apps.dispatch import Dispatcher
-from lisp_sdn.apps.switch import Switch
+from lisp_sdn.apps.switch import MEASURE_FIRST, Switch
 from lisp_sdn.errors import DecodeError
 from lisp_sdn.rules import Ruleset
 
@@ -57,6 +57,11 @@ class SwitchBrain(Protocol):
 
     def counters(self, event: FlowCounters, now: float) -> list[Action]:
         """The answer to ReadCounters."""
+
+    def switch_measured(
+        self, datapath_id: int, seconds: float, lookups: dict[int, int], now: float
+    ) -> list[Action]:
+        """How long a switch took to answer, and the packets that its tables have seen."""
 
 
 class Switches:
@@ -134,6 +139,10 @@ class Switches:
             self._brain.installed, new.datapath_id, new.ports, rules
         )
         new.on_counters = lambda counters: self._dispatcher.event(self._brain.counters, counters)
+        new.on_measured = lambda seconds, lookups: self._dispatcher.event(
+            self._brain.switch_measured, new.datapath_id, seconds, lookups
+        )
+        new.measure_after(MEASURE_FIRST)
         self._dispatcher.report(
             Event("switch.connected", new.name, {"address": datapath.address[0]})
         )

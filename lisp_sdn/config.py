@@ -53,6 +53,7 @@ __all__ = [
     "Iid",
     "Limits",
     "LocatorSettings",
+    "LogSettings",
     "Name",
     "NetworkField",
     "NonceCheck",
@@ -278,12 +279,20 @@ class StoreSettings(Settings):
     path: str | None = None
 
 
+class LogSettings(Settings):
+    """Log lines. format: text for people, or json: one document a line. level: the least wanted."""
+
+    format: Literal["text", "json"] = "text"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
 class Limits(Settings):
     """Every bound. Counts are entries, times seconds, rates packets per second.
 
     map_replies_per_eid: to one ITR-RLOC within 3 seconds. amplification: octets of a Map-Reply per
     octet of its Map-Request. requesters: who asked for what, to be told of changes. smr_interval:
     between two SMRs to one RLOC over time, smr_burst: at once. map_notify_rate: unsolicited ones.
+    event_streams: clients that follow the events at once.
     """
 
     held_packets_per_eid: int = Field(default=32, ge=0)
@@ -310,6 +319,7 @@ class Limits(Settings):
     subscriptions: int = Field(default=100_000, ge=0)
     subscriptions_per_xtr: int = Field(default=10_000, ge=0)
     map_notify_rate: int = Field(default=500, ge=1)
+    event_streams: int = Field(default=64, ge=0, le=200)
 
 
 class Reachability(Settings):
@@ -343,6 +353,7 @@ class Config(Settings):
     rest: RestSettings = RestSettings()
     store: StoreSettings = StoreSettings()
     limits: Limits = Limits()
+    log: LogSettings = LogSettings()
     reachability: Reachability = Reachability()
 
     def site(self, name: str) -> SiteSettings | None:

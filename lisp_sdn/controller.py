@@ -210,9 +210,11 @@ class Controller:
             return self._settle(self.policing.load(self.inflow.octets, now), now)
         return []
 
-    def round_trip(self, datapath_id: int, seconds: float, now: float) -> list[Action]:
-        """A switch answered an OpenFlow echo request after so many seconds."""
-        self.measures.round_trip(datapath_id, seconds)
+    def switch_measured(
+        self, datapath_id: int, seconds: float, lookups: dict[int, int], now: float
+    ) -> list[Action]:
+        """A switch told after so many seconds how many packets each of its tables has seen."""
+        self.measures.switch(datapath_id, seconds, lookups)
         return []
 
     def performed(self, now: float) -> None:

@@ -169,7 +169,8 @@ class Management:
     def counters(self) -> Iterable[Counter]:
         """Every counter."""
         cores = (xtr.counters() for xtr in self._controller.xtrs.values())
-        return chain(self._ledger.counters(), self._inventory.counters(), *cores)
+        measured = self._controller.measures.counters()
+        return chain(self._ledger.counters(), self._inventory.counters(), measured, *cores)
 
     def gauges(self) -> dict[str, int]:
         """How much there is of what in the mapping system, by name."""

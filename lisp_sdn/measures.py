@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from lisp_sdn.histogram import Histogram
-from lisp_sdn.views import Distribution
+from lisp_sdn.views import Counter, Distribution
+from lisp_sdn.xtr.pipeline import TableId
 
 
 class Measures:
     """Histograms by xTR, from 0 on so that rates can be told before the first observation."""
 
-    def __init__(self, xtrs: dict[str, int]) -> None:
+    def __init__(self, xtrs: Mapping[str, int]) -> None:
         """xtrs: name -> datapath id."""
         self._names = {number: name for name, number in xtrs.items()}
         self._resolutions = {name: Histogram() for name in xtrs}
         self._round_trips = {name: Histogram() for name in xtrs}
+        self._lookups = {name: dict.fromkeys(TableId, 0) for name in xtrs}
 
     def resolved(self, xtr: str, seconds: float) -> None:
         """From a map-cache miss until its flow was sent to the switch."""
         self._resolutions[xtr].observe(seconds)
 
-    def round_trip(self, datapath_id: int, seconds: float) -> None:
-        """From an OpenFlow echo request to its reply; of a switch that is no xTR, nothing."""
+    def switch(self, datapath_id: int, seconds: float, lookups: Mapping[int, int]) -> None:
+        """A switch's answer to a question for table statistics; of one that is no xTR, nothing.
+
+        seconds: until it came. lookups: table -> packets looked up in it since the switch started.
+        """
         name = self._names.get(datapath_id)
         if name is not None:
             self._round_trips[name].observe(seconds)
+            self._lookups[name] = {table: lookups.get(table, 0) for table in TableId}
+
+    def counters(self) -> Iterator[Counter]:
+        """Packets by table; they begin at 0 again when a switch does."""
+        for xtr, lookups in self._lookups.items():
+            for table, packets in lookups.items():
+                labels = (("table", table.name.lower().replace("_", "-")), ("xtr", xtr))
+                yield Counter("xtr-table-packets", packets, labels)
 
     def distributions(self) -> Iterator[Distribution]:
         """Every histogram."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from email.utils import formatdate
 from typing import Any
 from urllib.parse import quote, unquote, urlencode
@@ -11,6 +12,7 @@ from lisp_sdn.api.access import check_role, identify
 from lisp_sdn.api.backend import Backend
 from lisp_sdn.api.body import check_media, check_size, read_json, read_lines, read_query
 from lisp_sdn.api.http import (
+    BASE,
     JSON_LINES,
     Problem,
     Request,
@@ -19,18 +21,24 @@ from lisp_sdn.api.http import (
     etag,
     not_modified,
 )
+from lisp_sdn.api.metrics import HasMetrics
 from lisp_sdn.api.routes import ROUTES
 from lisp_sdn.api.routing import Call, Reply, Route, Router, allow, to_json
 from lisp_sdn.errors import LispError
 
 _ROUTER = Router(ROUTES)
 
+ALIASES = {"/metrics": f"{BASE}/metrics"}
+"""Where others look for something by custom."""
+
 
 class Api:
     """The REST interface without HTTP (RFC 9110 for what statuses and headers mean)."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, metrics: Iterable[HasMetrics] = ()) -> None:
+        """metrics: of the edges, shown with those of the backend."""
         self._backend = backend
+        self._metrics = tuple(metrics)
 
     def handle(self, request: Request, now: float) -> tuple[Response, list[Action]]:
         """Answer a request. now: epoch seconds. A mistake of the caller never raises."""
@@ -55,17 +63,19 @@ class Api:
 
     def _dispatch(self, request: Request, now: float) -> tuple[Response, list[Action]]:
         if request.method == "OPTIONS":
-            methods, _ = _ROUTER.methods(request.path)
+            methods, _ = _ROUTER.methods(ALIASES.get(request.path, request.path))
             return Response(204, {"Allow": allow(methods)}), []
         config = self._backend.config
         token = identify(request, config)
-        route, path = _ROUTER.find(request.method, request.path)
+        route, path = _ROUTER.find(request.method, ALIASES.get(request.path, request.path))
         accept = choose_media(request.header("Accept"), route.gives)
         query = read_query(request.query, route.query)
         check_role(token, route, path, getattr(query, "iid", None), config)
         body = _read_body(request, route)
         who = token.name if token is not None else None
-        call: Call[Any, Any] = Call(self._backend, request, path, query, body, accept, now, who)
+        call: Call[Any, Any] = Call(
+            self._backend, request, path, query, body, accept, now, who, self._metrics
+        )
         reply = route.handler(call)
         return _respond(request, reply), reply.actions
 
@@ -83,6 +93,9 @@ def _read_body(request: Request, route: Route) -> object:
 
 
 def _respond(request: Request, reply: Reply) -> Response:
+    if reply.follow is not None:
+        headers = {"Content-Type": reply.media, **reply.headers}
+        return Response(reply.status, headers, follow=reply.follow)
     if reply.body is None:
         return Response(reply.status, dict(reply.headers))
     body = reply.body if isinstance(reply.body, bytes) else to_json(reply.body)

@@ -54,6 +54,10 @@ curl -s -X PUT -H 'Content-Type: application/json' -H 'If-None-Match: *' \\
 - **JSON lines**: `GET {BASE}/mappings` with `Accept: application/x-ndjson` gives one mapping a
   line, page by page; `POST` with that `Content-Type` sets them, all or none: at most {MAX_LINES}
   lines and {BULK_LIMIT >> 20} MiB in one request.
+- **Events**: `GET {BASE}/events` with `Accept: text/event-stream` goes on with what happens from
+  then on, as server-sent events whose `data` is one [EventModel](#eventmodel); `Last-Event-ID`, or
+  `after`, goes on where a client was. `event: overflow` tells how many events a client was too
+  slow for.
 - **Access**: without `rest.tokens` in the configuration everybody who reaches the interface may do
   everything, so it listens on the loopback only, and answers only when it is addressed by address
   or as `localhost`, not to a web page with a name of its own. With tokens every request carries

@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TypedDict
 
+from lisp_sdn.api.stream import Follow
 from lisp_sdn.errors import LispError
 
 JSON = "application/json"
 JSON_LINES = "application/x-ndjson"
 MERGE_PATCH = "application/merge-patch+json"
 PROBLEM = "application/problem+json"
+TEXT = "text/plain"
 
 BASE = "/lisp/v1"
 """Every path begins with this."""
@@ -45,11 +47,15 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One response, complete but for Content-Length, which the edge adds."""
+    """One response, complete but for Content-Length, which the edge adds.
+
+    follow: instead of a body, events without end.
+    """
 
     status: int
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
+    follow: Follow | None = None
 
 
 class Detail(TypedDict, total=False):
@@ -81,6 +87,10 @@ PROBLEMS: dict[str, tuple[HTTPStatus, str]] = {
     "precondition-required": (
         HTTPStatus.PRECONDITION_REQUIRED,
         "If-Match is needed, so that two operators do not overwrite each other",
+    ),
+    "too-many-streams": (
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "As many clients follow the events as limits.event_streams allows",
     ),
     "internal": (HTTPStatus.INTERNAL_SERVER_ERROR, "A mistake in the controller; see its log"),
 }

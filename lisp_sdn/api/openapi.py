@@ -8,8 +8,9 @@ from typing import Any, Literal
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from lisp_sdn.api.http import BASE, JSON_LINES, PROBLEM, PROBLEMS
+from lisp_sdn.api.http import BASE, JSON_LINES, PROBLEM, PROBLEMS, TEXT
 from lisp_sdn.api.routing import Route
+from lisp_sdn.api.stream import EVENT_STREAM
 
 Schema = dict[str, Any]
 _REFERENCE = "#/components/schemas/{model}"
@@ -137,6 +138,10 @@ def _operation(route: Route, references: dict[tuple[type, Mode], Schema]) -> Sch
 
 def _in_media(media: str, schema: Schema, line: type[BaseModel] | None) -> Schema:
     """JSON lines are text to OpenAPI; the model of a line goes into the description."""
+    if media == TEXT:
+        return {"type": "string", "description": "text"}
+    if media == EVENT_STREAM:
+        return {"type": "string", "description": "server-sent events"}
     if media != JSON_LINES or line is None:
         return schema
     return {"type": "string", "description": f"one {line.__name__} a line"}

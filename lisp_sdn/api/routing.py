@@ -15,6 +15,8 @@ from lisp_sdn.address import EidPrefix, SourceDestPrefix
 from lisp_sdn.api.backend import Backend
 from lisp_sdn.api.fields import Query, parse_eid, parse_key
 from lisp_sdn.api.http import BASE, JSON, JSON_LINES, Problem, Request, check_preconditions
+from lisp_sdn.api.metrics import HasMetrics
+from lisp_sdn.api.stream import Follow
 from lisp_sdn.config import SiteSettings, XtrSettings
 from lisp_sdn.errors import FieldError
 
@@ -34,6 +36,7 @@ class Call(Generic[Q, B]):
     """One request on its way to a handler, everything checked.
 
     now: epoch seconds. token: name of the access token; None when none is configured.
+    metrics: of the edges.
     """
 
     backend: Backend
@@ -44,6 +47,7 @@ class Call(Generic[Q, B]):
     accept: str
     now: float
     token: str | None = None
+    metrics: tuple[HasMetrics, ...] = ()
 
     def person(self, who: str) -> str:
         """Who makes a change, for the history. who: as the client says."""
@@ -114,7 +118,7 @@ def read_eid(text: str, iid: int | None = None, parameter: str | None = None) ->
 class Reply:
     """What a handler answers. body: a model, or encoded bytes of `media`; None: no content.
 
-    next: cursor of the following page, becomes a Link header.
+    next: cursor of the following page, becomes a Link header. follow: events instead of a body.
     """
 
     body: BaseModel | bytes | None = None
@@ -123,6 +127,7 @@ class Reply:
     actions: list[Action] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
     next: str | None = None
+    follow: Follow | None = None
 
 
 def to_json(model: BaseModel) -> bytes:

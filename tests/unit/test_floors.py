@@ -34,7 +34,7 @@ FLOORS = {
     "inflow": 6,
     "ledger": 6,
     "exchanges": 7,
-    "measures": 7,
+    "measures": 8,
     "wire": 6,
     "policy": 7,
     "mapping": 7,

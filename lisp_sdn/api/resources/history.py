@@ -7,8 +7,12 @@ from typing import Any
 from pydantic import Field
 
 from lisp_sdn.api.fields import Model, Query, TimeField
+from lisp_sdn.api.http import JSON, TEXT
+from lisp_sdn.api.metrics import CONTENT_TYPE, exposition
 from lisp_sdn.api.paging import MAX_LIMIT, Key, Paging, decode_cursor, page_unsorted
-from lisp_sdn.api.routing import Call, NoQuery, Reply, Route
+from lisp_sdn.api.routing import Call, NoQuery, Reply, Route, to_json
+from lisp_sdn.api.stream import EVENT_STREAM, EventFilter, Follow, place
+from lisp_sdn.settings import Name
 from lisp_sdn.views import EventEntry, Refusal
 
 TAG = "history"
@@ -71,6 +75,10 @@ class EventFilters(Query):
         default=None, description="this kind, or all that begin with it and a dot"
     )
     subject: str | None = None
+    site: Name | None = Field(
+        default=None, description="that concern this site, one of its xTRs or of its EIDs"
+    )
+    xtr: Name | None = Field(default=None, description="that concern this xTR")
 
 
 class CounterModel(Model):
@@ -129,8 +137,17 @@ def _from(source: str, wanted: str | None) -> bool:
 
 
 def list_events(call: Call[EventFilters, None]) -> Reply:
-    """A page, the oldest first."""
+    """A page, the oldest first; or, as server-sent events, what happens from now on."""
     query = call.query
+    wanted = EventFilter(
+        call.backend.config,
+        kind=query.kind,
+        subject=query.subject,
+        site=query.site,
+        xtr=query.xtr,
+    )
+    if call.accept == EVENT_STREAM:
+        return _follow(call, wanted)
     first: EventEntry | None = None
     items: list[EventModel] = []
     last = query.after
@@ -139,25 +156,34 @@ def list_events(call: Call[EventFilters, None]) -> Reply:
         if len(items) == query.limit:
             break
         last = entry.id
-        if _fits(entry, query):
-            items.append(
-                EventModel(
-                    id=entry.id,
-                    time=entry.time,
-                    kind=entry.kind,
-                    subject=entry.subject,
-                    data=dict(entry.data),
-                )
-            )
+        if wanted.fits(entry):
+            items.append(_event(entry))
     missed = first is not None and query.after > 0 and first.id > query.after + 1
     return Reply(EventPage(items=items, next=last, missed=missed))
 
 
-def _fits(entry: EventEntry, query: EventFilters) -> bool:
-    if query.subject not in (None, entry.subject):
-        return False
-    kind = query.kind
-    return kind is None or entry.kind == kind or entry.kind.startswith(f"{kind}.")
+def _follow(call: Call[EventFilters, None], wanted: EventFilter) -> Reply:
+    status = call.backend.status(call.now)
+    given = call.request.header("Last-Event-ID") or call.request.query.get("after")
+    follow = Follow(
+        call.backend.events,
+        lambda entry: to_json(_event(entry)),
+        wanted,
+        epoch=status.started,
+        after=place(given, status.started, status.last_event),
+    )
+    # Proxies that would collect a whole answer first are told not to.
+    return Reply(media=EVENT_STREAM, headers={"X-Accel-Buffering": "no"}, follow=follow)
+
+
+def _event(entry: EventEntry) -> EventModel:
+    return EventModel(
+        id=entry.id,
+        time=entry.time,
+        kind=entry.kind,
+        subject=entry.subject,
+        data=dict(entry.data),
+    )
 
 
 def list_counters(call: Call[NoQuery, None]) -> Reply:
@@ -168,6 +194,12 @@ def list_counters(call: Call[NoQuery, None]) -> Reply:
         for counter in counters
     ]
     return Reply(CounterList(items=items))
+
+
+def get_metrics(call: Call[NoQuery, None]) -> Reply:
+    """Everything there is to measure."""
+    body = exposition(call.backend, call.now, call.metrics)
+    return Reply(body, media=CONTENT_TYPE)
 
 
 ROUTES = (
@@ -183,11 +215,21 @@ ROUTES = (
     Route(
         "GET",
         "/events",
-        "List what happened",
+        "List what happened; with Accept: text/event-stream follow what happens",
         list_events,
         TAG,
         query=EventFilters,
         response=EventPage,
+        gives=(JSON, EVENT_STREAM),
+        errors=("too-many-streams",),
     ),
     Route("GET", "/counters", "List every counter", list_counters, TAG, response=CounterList),
+    Route(
+        "GET",
+        "/metrics",
+        "Show every metric for Prometheus; the same at /metrics",
+        get_metrics,
+        TAG,
+        gives=(TEXT,),
+    ),
 )

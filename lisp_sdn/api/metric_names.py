@@ -1,0 +1,77 @@
+"""What is counted, by the names of the counters inside; the same words in metrics and REST.
+
+Names of the mapping system's counters are those of draft-ietf-lisp-yang where it has one. What is
+listed here is exported from 0 on, so that a rate can be told from the first occurrence.
+"""
+
+MAPPING_COUNTERS = {
+    "map-registers-in": "Map-Registers received",
+    "map-registers-in-auth-failed": "Map-Registers whose authentication failed",
+    "map-registers-in-replayed": "Map-Registers refused because of their nonce",
+    "map-registers-in-repeated": "Map-Registers that were retransmitted",
+    "registrations-refused": "Map-Registers that were refused, for whatever reason",
+    "registrations-expired": "Registrations that were not refreshed in time",
+    "map-notify-records-out": "EID-records sent in Map-Notifies",
+    "map-notify-acks-in": "Map-Notify-Acks received",
+    "map-requests-in": "Map-Requests received",
+    "encapsulated-map-requests-in": "Encapsulated Map-Requests received",
+    "ddt-map-requests-in": "Map-Requests of DDT clients received",
+    "map-requests-in-dont-reply": "Map-Requests that asked for no Map-Reply",
+    "map-requests-forwarded-out": "Map-Requests sent on to an ETR",
+    "map-referrals-out": "Map-Referrals sent",
+    "proxy-reply-records-out": "EID-records sent in Map-Replies for registered EID-prefixes",
+    "negative-map-replies-out": "Negative Map-Replies sent",
+    "map-subscribes-in": "Subscriptions asked for",
+    "map-subscribes-refused": "Subscriptions refused",
+    "subscriptions-lost": "Subscriptions ended because their Map-Notifies were not acknowledged",
+    "smrs-out": "Solicit-Map-Requests sent",
+    "smrs-not-sent": "Solicit-Map-Requests left out because of a limit",
+    "smrs-unanswered": "Solicit-Map-Requests that led to no Map-Request",
+    "refusals-forgotten": "Kinds of refusal that the mapping system forgot again",
+    "refusal-events-left-out": "Refused Map-Registers that were counted without an event",
+}
+
+XTR_COUNTERS = {
+    "map-cache-misses": "Packets that came to the controller without a map-cache entry",
+    "map-cache-evictions": "Map-cache entries removed to make room",
+    "map-requests-out": "Map-Requests sent by the ITR",
+    "map-replies-in": "Map-Replies taken by the ITR",
+    "map-registers-out": "Map-Registers sent by the ETR",
+    "resolutions-failed": "EIDs given up because no Map-Reply came",
+    "packets-held": "Packets held while their EID is resolved",
+    "packets-released": "Held packets sent on",
+    "packet-ins": "Packets that the switch sent to the controller",
+    "packet-outs": "Packets sent through the switch",
+    "flows-reasserted": "Map-cache flows sent again because packets still missed them",
+    "rule-changes": "Flow, group and meter modifications sent to the switch",
+    "neighbours-primed": "Next hops asked for before their first packet",
+    "arp-in": "ARP frames handled",
+    "neighbour-discovery-in": "Neighbour discovery messages handled",
+    "hosts-evicted": "Learned hosts removed to make room",
+    "icmp-errors-out": "ICMP errors sent to hosts",
+    "ttl-exceeded": "Packets whose TTL or hop limit was spent",
+    "table-packets": "Packets looked up in a table, as the switch counts them; after map-cache, "
+    "what it did not answer goes to miss",
+}
+
+LABELLED_COUNTERS = {
+    "dropped": "Packets, messages and requests dropped or refused, by component and reason",
+    "mapping-dropped": "Control messages dropped or refused by the mapping system, by reason; "
+    "also those that the fast path refused",
+    "events": "Events by kind",
+    "ledger-forgotten": "Refusals and events that are forgotten because newer ones came",
+    "policy-rule-hits": "EID-records answered by a policy rule; what the fast path repeated is "
+    "left out",
+}
+
+MAPPING_GAUGES = {
+    "requesters": "Who was told which mapping, to be told of changes",
+    "smrs-pending": "Solicit-Map-Requests waiting for their Map-Request",
+    "subscriptions": "Subscriptions (RFC 9437)",
+    "map-notifies-waiting": "Map-Notifies that wait until the registration is on disk",
+}
+
+DISTRIBUTIONS = {
+    "xtr-resolution-seconds": "From a map-cache miss until its flow was sent to the switch",
+    "openflow-round-trip-seconds": "From an OpenFlow question for table statistics to its answer",
+}
