@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Protocol
 
 from lisp_sdn.actions import Action, Dropped
-from lisp_sdn.address import EidPrefix, SourceDestPrefix
+from lisp_sdn.address import EidPrefix, IPAddress, SourceDestPrefix
 from lisp_sdn.config import Config
 from lisp_sdn.exchanges import Exchanges
 from lisp_sdn.inflow import Inflow
@@ -17,6 +17,7 @@ from lisp_sdn.measures import Measures
 from lisp_sdn.model import Answer, Mapping, Requester
 from lisp_sdn.policing import Policing
 from lisp_sdn.rules import Ruleset
+from lisp_sdn.trace import Endpoint, Packet, Trace, Tracer
 from lisp_sdn.views import (
     Counter,
     Distribution,
@@ -50,6 +51,12 @@ class Running(Protocol):
 
     def requester(self, xtr: str, source: EidPrefix | None) -> Requester:
         """As whom an xTR of ours asks."""
+
+    def drain(self, rloc: IPAddress, now: float) -> list[Action]:
+        """Let traffic leave an RLOC of ours."""
+
+    def undrain(self, rloc: IPAddress, now: float) -> list[Action]:
+        """Let traffic come back to it."""
 
     def settle(
         self, actions: Iterable[Action | Resolve | Register | Probe], now: float
@@ -144,6 +151,14 @@ class Management:
         count, actions = self._controller.xtrs[xtr].forget(eid)
         return count, self._controller.settle(actions, now)
 
+    def drain(self, rloc: IPAddress, now: float) -> list[Action]:
+        """Let traffic leave an RLOC of ours while it is up."""
+        return self._controller.drain(rloc, now)
+
+    def undrain(self, rloc: IPAddress, now: float) -> list[Action]:
+        """Let traffic come back to an RLOC of ours."""
+        return self._controller.undrain(rloc, now)
+
     def wanted(self, xtr: str) -> Ruleset:
         """The rules that the switch of a configured xTR should hold."""
         return self._controller.xtrs[xtr].wanted()
@@ -151,6 +166,16 @@ class Management:
     def exchanges(self, xtr: str) -> Iterable[Exchange]:
         """The newest Map-Requests of a configured xTR, oldest first."""
         return self._controller.exchanges.of(xtr)
+
+    # --- the way of a packet ---
+
+    def trace(self, packet: Packet, now: float) -> Trace:
+        """Where a packet goes, and where it stops."""
+        return Tracer(self, self._controller.xtrs).trace(packet, now)
+
+    def endpoints(self) -> Iterable[Endpoint]:
+        """An EID for each place that packets come from and go to."""
+        return Tracer(self, self._controller.xtrs).endpoints()
 
     # --- what happened ---
 

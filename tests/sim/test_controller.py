@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import cast
 
 import pytest
-from xtr_network import Network, Site
+from xtr_network import CONFIG, Network, Site
 
 from lisp_sdn.actions import (
     Action,
@@ -32,8 +32,8 @@ from lisp_sdn.wire import Ecm, MapReply, MapRequest, RequestRecord, decode
 class ControlledNetwork(Network):
     """The simulated network, with the controller in the place of the fake mapping system."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, config_text: str = CONFIG) -> None:
+        super().__init__(config_text)
         self.controller = Controller(self.config, store=MemoryStore(), rng=random.Random(7))
         self.sent: list[SendControl] = []
         self.by_datapath = {site.switch.datapath_id: site for site in self.sites.values()}
