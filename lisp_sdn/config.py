@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
@@ -38,7 +38,7 @@ from lisp_sdn.settings import (
     Problem,
     Settings,
     load_yaml,
-    problem,
+    problems,
 )
 
 __all__ = [
@@ -381,11 +381,30 @@ def load(text: str, source: str = "configuration") -> Config:
     try:
         config = Config.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(source, [problem(item) for item in error.errors()]) from None
-    problems = list(check(config))
-    if problems:
-        raise ConfigError(source, problems)
+        raise ConfigError(source, [*problems(error, Config), *_references(data)]) from None
+    found = list(check(config))
+    if found:
+        raise ConfigError(source, found)
     return config
+
+
+def _references(data: dict[str, Any]) -> Iterator[Problem]:
+    """Sites that a file with other mistakes names wrongly; the rest of `check` needs settings."""
+    sites = [entry.get("name") for entry in _mappings(data, "sites").values()]
+    for index, entry in _mappings(data, "xtrs").items():
+        name = entry.get("site")
+        if isinstance(name, str) and name not in sites:
+            yield f"xtrs[{index}].site", _no_site(name, [str(site) for site in sites])
+
+
+def _mappings(data: dict[str, Any], key: str) -> dict[int, dict[str, Any]]:
+    entries = data.get(key)
+    listed = entries if isinstance(entries, list) else []
+    return {index: entry for index, entry in enumerate(listed) if isinstance(entry, dict)}
+
+
+def _no_site(name: str, sites: Sequence[str]) -> str:
+    return f"{name!r} is not a site; configured: {', '.join(sites) or 'none'}"
 
 
 def check(config: Config) -> Iterator[Problem]:
@@ -476,8 +495,7 @@ def _rloc_problem(rloc: IPAddress) -> str | None:
 def _check_xtr(config: Config, path: str, xtr: XtrSettings) -> Iterator[Problem]:
     site = config.site(xtr.site) if xtr.site else None
     if xtr.site and site is None:
-        known = ", ".join(s.name for s in config.sites) or "none"
-        yield f"{path}.site", f"{xtr.site!r} is not a site; configured: {known}"
+        yield f"{path}.site", _no_site(xtr.site, [s.name for s in config.sites])
     yield from _unique(f"{path}.eid_ports", "name", [port.name for port in xtr.eid_ports])
     if site:
         owned = [entry.eid for entry in site.eid_prefixes]
@@ -502,18 +520,17 @@ def _check_xtr(config: Config, path: str, xtr: XtrSettings) -> Iterator[Problem]
 def check_policies(config: Config, policies: tuple[SitePolicy, ...]) -> Iterator[Problem]:
     """What a policy's fields alone cannot show: sites, EID-prefixes and RLOCs that it names."""
     yield from _unique("policies", "site", [policy.site for policy in policies])
-    sites = ", ".join(site.name for site in config.sites) or "none"
+    sites = [site.name for site in config.sites]
     for p, policy in enumerate(policies):
         site = config.site(policy.site)
         if site is None:
-            yield f"policies[{p}].site", f"{policy.site!r} is not a site; configured: {sites}"
+            yield f"policies[{p}].site", _no_site(policy.site, sites)
             continue
         for r, rule in enumerate(policy.rules):
             path = f"policies[{p}].rules[{r}]"
             for m, name in enumerate(rule.match.sites):
                 if config.site(name) is None:
-                    message = f"{name!r} is not a site; configured: {sites}"
-                    yield f"{path}.match.sites[{m}]", message
+                    yield f"{path}.match.sites[{m}]", _no_site(name, sites)
             yield from _check_policy_eids(path, rule, site)
             if not policy.allow_unregistered_rlocs:
                 yield from _check_policy_rlocs(config, path, rule, site)

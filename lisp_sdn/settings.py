@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Annotated, Any
+from collections.abc import Iterator
+from typing import Annotated, Any, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+)
 
 from lisp_sdn.address import MAX_IID, EidPrefix, Endpoint, IPAddress, IPNetwork
 from lisp_sdn.errors import FieldError
@@ -103,13 +111,58 @@ def key_path(location: tuple[int | str, ...]) -> str:
     return path or "(top)"
 
 
-def problem(item: Any) -> Problem:
-    """One of pydantic's errors as key path and message; values of secrets stay out."""
-    message = item["msg"].removeprefix("Value error, ")
+_EXPECTED = {"tuple_type": "expected a list", "model_type": "expected a mapping"}
+"""In the words of YAML."""
+
+_SECRET = ("key", "token", "password")
+_OPEN = ("key_id", "algorithm")
+
+
+def problems(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
+    """Every mistake that pydantic found in what was to become a `model`."""
+    items: Any = error.errors()
+    # A list that only seems empty because its entries are wrong is not a second mistake.
+    parents = {item["loc"][:length] for item in items for length in range(len(item["loc"]))}
+    return [
+        problem(item, known_keys(model, item["loc"][:-1]))
+        for item in items
+        if item["type"] != "too_short" or item["loc"] not in parents
+    ]
+
+
+def problem(item: Any, known: tuple[str, ...] = ()) -> Problem:
+    """One of pydantic's errors as key path and message; values of secrets stay out.
+
+    known: the keys that may stand there, as far as one can tell.
+    """
+    message = _EXPECTED.get(item["type"]) or item["msg"].removeprefix("Value error, ")
     given = item.get("input")
-    secret = any(word in str(item["loc"][-1:]) for word in ("key", "token"))
+    named = [part for part in item["loc"] if isinstance(part, str)]
+    secret = named[-1:] not in ([name] for name in _OPEN) and any(
+        word in name for word in _SECRET for name in named
+    )
     if item["type"] == "extra_forbidden":
-        message = "unknown key"
+        message = "unknown key" + (f", expected one of {', '.join(known)}" if known else "")
     elif isinstance(given, str | int | float) and repr(given) not in message and not secret:
         message = f"{given!r}: {message}"
     return key_path(item["loc"]), message
+
+
+def known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> tuple[str, ...]:
+    """The keys of the mapping at a location; () where there may be one of several."""
+    for part in location:
+        if isinstance(part, int):
+            continue
+        field = model.model_fields.get(part)
+        below = list(_models(field.annotation)) if field is not None else []
+        if len(below) != 1:
+            return ()
+        model = below[0]
+    return tuple(model.model_fields)
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models(argument)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from ryu import cfg
-from ryu.controller import controller  # noqa: F401  registers the options
+from ryu.base import app_manager  # noqa: F401  brings ryu.controller, which registers the options
 
 from lisp_sdn.apps import settings
 from lisp_sdn.config import Config

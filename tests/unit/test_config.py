@@ -1,0 +1,85 @@
+"""The configuration file: every mistake at once, each with place, value and expectation."""
+
+from __future__ import annotations
+
+import pytest
+
+from lisp_sdn.config import load
+from lisp_sdn.errors import ConfigError
+
+BROKEN = """
+sites:
+  - name: a
+    authentication_keys: [{key: hush-hush, key_id: 99999}]
+    eid_prefixes: [{prefix: 10.1.0.0/33, iid: 99999999}]
+    colour: red
+xtrs:
+  - name: xa
+    site: nosuch
+    datapath_id: 0xzz
+    rlocs: [{rloc: 300.1.1.1}]
+"""
+
+
+def problems(text: str) -> dict[str, str]:
+    with pytest.raises(ConfigError) as caught:
+        load(text, "lisp.yaml")
+    assert all(line.startswith("lisp.yaml: ") for line in str(caught.value).splitlines())
+    return dict(caught.value.problems)
+
+
+def test_every_mistake_at_once() -> None:
+    found = problems(BROKEN)
+    assert set(found) == {
+        "sites[0].authentication_keys[0].key_id",
+        "sites[0].eid_prefixes[0].prefix",
+        "sites[0].eid_prefixes[0].iid",
+        "sites[0].colour",
+        "xtrs[0].site",
+        "xtrs[0].datapath_id",
+        "xtrs[0].rlocs[0].rloc",
+    }
+    assert found["xtrs[0].site"] == "'nosuch' is not a site; configured: a"
+    assert "99999999" in found["sites[0].eid_prefixes[0].iid"]
+    assert found["sites[0].colour"].startswith("unknown key, expected one of name, ")
+    assert "99999" in found["sites[0].authentication_keys[0].key_id"]
+
+
+def test_a_list_that_is_really_empty_is_named() -> None:
+    text = "xtrs: [{name: xa, datapath_id: 1, rlocs: []}]"
+    assert list(problems(text)) == ["xtrs[0].rlocs"]
+
+
+@pytest.mark.parametrize(
+    "keys",
+    ["[{key: [hush-hush]}]", "[hush-hush]", "hush-hush", "[{key_id: 1, kee: hush-hush}]"],
+)
+def test_secrets_stay_out_of_messages(keys: str) -> None:
+    text = f"sites: [{{name: a, authentication_keys: {keys}, eid_prefixes: []}}]"
+    found = problems(text)
+    assert found
+    assert "hush" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("a: [", "YAML"),
+        ("- 1", "(top)"),
+        ("sites: 3", "sites"),
+        ("{sites: [], sites: []}", "YAML"),
+    ],
+)
+def test_what_is_no_configuration_at_all(text: str, path: str) -> None:
+    assert list(problems(text)) == [path]
+
+
+def test_kinds_have_their_names_in_yaml() -> None:
+    assert problems("{sites: 3, rest: 4}") == {
+        "sites": "3: expected a list",
+        "rest": "4: expected a mapping",
+    }
+
+
+def test_nothing_is_a_configuration() -> None:
+    assert load("").sites == ()
