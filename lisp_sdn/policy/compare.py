@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import chain, islice
 
 from lisp_sdn.address import EidPrefix
 from lisp_sdn.model import Answer, Locator, Mapping, Requester
@@ -28,6 +30,9 @@ from lisp_sdn.policy_settings import PolicyRule, SitePolicy
 
 MAX_CLASSES = 10_000
 """Classes of requesters that are compared for one EID-prefix; beyond, it counts as changed."""
+
+PLAIN_XTRS = 16
+"""xTRs of ours that are tried before the classes of requesters are enumerated."""
 
 MAX_RLOC_SETS = 10_000
 """RLOC-sets for which it is remembered which rules differ."""
@@ -135,8 +140,7 @@ class _Comparison:
         self._then, self._now = then, now
         self._sides = (_side(old, owners[0]), _side(new, owners[1]))
         self._active = (_active(old, owners[0], then), _active(new, owners[1], now))
-        self._changed, self._aligned = self._align(owners)
-        self._same_match = self._find_same_match()
+        self._owners = owners
         self._refined: dict[tuple[Locator, ...], Pair] = {}
         self._known: dict[tuple[Pair, Pair, int, int], Enumeration] = {}
 
@@ -148,8 +152,19 @@ class _Comparison:
     def changed_parts(self, mapping: Mapping) -> Iterator[EidPrefix]:
         """The parts of one mapping for which something differs."""
         for part in self._parts(mapping):
-            if next(self._differences(part), None) is not None:
+            if self._plainly(part) or next(self._differences(part), None) is not None:
                 yield part.eid
+
+    def _plainly(self, part: Mapping) -> bool:
+        """Whether it differs for a class that is found without enumerating them all: most changes
+        concern everybody, or xTRs of ours."""
+        xtrs = islice(self._new.sites.xtrs, PLAIN_XTRS)
+        plain = (replace(xtr.requester, itr_rlocs=tuple(xtr.rlocs)) for xtr in xtrs)
+        return any(
+            self._old.evaluate(part, asking, self._then).mapping
+            != self._new.evaluate(part, asking, self._now).mapping
+            for asking in chain((Requester(),), plain)
+        )
 
     def _part_changes(self, part: Mapping) -> Iterator[Change]:
         """Differences that are alike but for the source EID, as one."""
@@ -257,16 +272,15 @@ class _Comparison:
             yield part
             position = int(part.eid.network.broadcast_address) + 1
 
-    def _align(
-        self, owners: tuple[str | None, str | None]
-    ) -> tuple[Pair, set[tuple[int | None, int | None]]]:
+    @cached_property
+    def _alignment(self) -> tuple[Pair, set[tuple[int | None, int | None]]]:
         """The rules that differ, and the pairs of rules that stand in the same place.
 
         Pairs never cross, so where the same pair decides for each of two ITR-RLOCs, one of these
         pairs decides for a request with both. No rule at all is a pair, the last one.
         """
         rules = [list(bits(active)) for active in self._active]
-        if owners[0] != owners[1]:
+        if self._owners[0] != self._owners[1]:
             return self._active, {(None, None)}
         old, new = (
             [_key(engine, side.index, i) for i in those]
@@ -293,7 +307,16 @@ class _Comparison:
             start = (end[0] + 1, end[1] + 1)
         return changed, {*pairs, (None, None)}
 
-    def _find_same_match(self) -> list[tuple[int, int]]:
+    @property
+    def _changed(self) -> Pair:
+        return self._alignment[0]
+
+    @property
+    def _aligned(self) -> set[tuple[int | None, int | None]]:
+        return self._alignment[1]
+
+    @cached_property
+    def _same_match(self) -> list[tuple[int, int]]:
         """Rules in the same place that are for the same requesters."""
         found = []
         same_sites = self._old.sites == self._new.sites
