@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 from lisp_sdn.actions import Action, Dropped
-from lisp_sdn.address import EidPrefix, SourceDestPrefix
+from lisp_sdn.address import EidPrefix, IPAddress, SourceDestPrefix
 from lisp_sdn.config import Config
 from lisp_sdn.model import Answer, Mapping, Requester
 from lisp_sdn.policy import BalanceStatus, Change, Explanation, PolicyVersion, RuleChange
@@ -144,6 +144,12 @@ class Backend(Protocol):
         self, xtr: str, eid: EidPrefix | SourceDestPrefix | None, now: float
     ) -> tuple[int, list[Action]]:
         """Forget the entry with exactly this key, or all. Returns how many went."""
+
+    def drain(self, rloc: IPAddress, now: float) -> list[Action]:
+        """Let traffic leave an RLOC of ours while it is up."""
+
+    def undrain(self, rloc: IPAddress, now: float) -> list[Action]:
+        """Let traffic come back to an RLOC of ours."""
 
     def wanted(self, xtr: str) -> Ruleset:
         """The rules that the switch of a configured xTR should hold."""

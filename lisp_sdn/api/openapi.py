@@ -24,6 +24,10 @@ PATH_PARAMETERS: dict[str, Schema] = {
         "description": "EID-prefix, percent-encoded: [42] 10.0.0.0/24 is %5B42%5D%2010.0.0.0%2F24",
         "schema": {"type": "string", "minLength": 1},
     },
+    "rloc": {
+        "description": "RLOC of an xTR in the configuration",
+        "schema": {"type": "string", "minLength": 1},
+    },
     "problem": {
         "description": "last part of a problem's `type`",
         "schema": {"enum": list(PROBLEMS)},

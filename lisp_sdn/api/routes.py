@@ -19,6 +19,7 @@ from lisp_sdn.api.resources import (
     policies,
     registrations,
     resolve,
+    rlocs,
 )
 from lisp_sdn.api.routing import Call, NoQuery, Reply, Route
 
@@ -52,6 +53,7 @@ def _openapi() -> bytes:
 
 ROUTES = (
     *network.ROUTES,
+    *rlocs.ROUTES,
     *mappings.ROUTES,
     *registrations.ROUTES,
     *resolve.ROUTES,

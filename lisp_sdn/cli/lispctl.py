@@ -25,6 +25,7 @@ from lisp_sdn.cli.lispctl_change import clear, mapping, resolve
 from lisp_sdn.cli.lispctl_history import read_events
 from lisp_sdn.cli.lispctl_policy import policy
 from lisp_sdn.cli.lispctl_show import show
+from lisp_sdn.cli.lispctl_xtr import xtr
 from lisp_sdn.errors import ConfigError
 
 DEFAULT_URL = "http://127.0.0.1:8080"
@@ -188,7 +189,7 @@ def completion(shell: str) -> None:
     click.echo(kind(main, {}, "lispctl", "_LISPCTL_COMPLETE").source())
 
 
-for _command in (show, mapping, policy, clear, resolve):
+for _command in (show, mapping, policy, xtr, clear, resolve):
     main.add_command(_command)
 
 if __name__ == "__main__":

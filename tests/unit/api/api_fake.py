@@ -49,6 +49,7 @@ from lisp_sdn.views import (
     Status,
     XtrState,
 )
+from lisp_sdn.xtr.xtr import Xtr
 
 NOW = 1_800_000_000.0
 
@@ -193,6 +194,12 @@ class FakeBackend:
         gone = [entry for entry in self.caches[xtr] if eid is None or entry.eid == eid]
         self.caches[xtr] = [entry for entry in self.caches[xtr] if entry not in gone]
         return len(gone), [Event("map-cache.removed", str(entry.eid)) for entry in gone]
+
+    def drain(self, rloc: IPAddress, now: float) -> list[Action]:
+        return [Event("rloc.drained", str(rloc))]
+
+    def undrain(self, rloc: IPAddress, now: float) -> list[Action]:
+        return [Event("rloc.undrained", str(rloc))]
 
     def wanted(self, xtr: str) -> Ruleset:
         return self.ruleset

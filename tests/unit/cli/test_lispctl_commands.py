@@ -270,6 +270,17 @@ def test_clear_map_cache(own: Controller) -> None:
     assert own("clear", "map-cache", "nowhere").exit_code == 1
 
 
+def test_drain_and_undrain(own: Controller) -> None:
+    drained = "192.0.2.1 of xtr-east: drained; traffic uses other RLOCs\n"
+    assert own("xtr", "drain", "192.0.2.1").stdout == drained
+    assert json.loads(own("xtr", "undrain", "192.0.2.1", "--json").stdout) == {
+        "rloc": "192.0.2.1",
+        "xtr": "xtr-east",
+        "drained": False,
+    }
+    assert own("xtr", "drain", "192.0.2.99").exit_code == 1
+
+
 def test_resolve(ctl: Controller) -> None:
     result = ctl("resolve", "[42] 10.2.0.5", "--from", "10.1.0.1", "--xtr", "xtr-east")
     assert result.exit_code == 0
