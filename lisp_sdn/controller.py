@@ -43,17 +43,16 @@ from lisp_sdn.measures import Measures
 from lisp_sdn.model import UNUSABLE_PRIORITY, Act, Locator, Mapping, Requester
 from lisp_sdn.policing import Policing
 from lisp_sdn.policy import PolicyBook, PolicyEngine, Sites
+from lisp_sdn.registering import Registering
 from lisp_sdn.rlocs import Rlocs
 from lisp_sdn.rules import Ruleset
 from lisp_sdn.wire import (
     Ecm,
     EidRecord,
     MapNotify,
-    MapRegister,
     MapReply,
     MapRequest,
     MessageType,
-    auth,
     decode,
 )
 from lisp_sdn.wire.understood import understood
@@ -111,7 +110,9 @@ class Controller:
         }
         self.rlocs = Rlocs(config, store)
         self.fast = FastPath(self.mapping, own={rloc.packed for rloc in self._by_rloc})
-        self._register_nonce = 0
+        self.registering = Registering(
+            config, lambda xtr, site: (xtr_id(self.xtrs[xtr]), site_id(site))
+        )
         self.inflow = Inflow()
         self._load_timer: float | None = None
         self._load_asked = 0.0
@@ -146,6 +147,8 @@ class Controller:
         """A datagram on UDP port 4342 (RFC 9301 section 5)."""
         if data and data[0] >> 4 == MessageType.MAP_REPLY:
             return self._settle(self._receive_reply(data, source, now), now)
+        if self.registering.expects_answers and data and data[0] >> 4 == MessageType.MAP_NOTIFY:
+            return self._settle(self.registering.notified(data, source, now), now)
         return self._settle(self.fast.receive(data, source, now), now)
 
     def quick(self, data: bytes, version: int, now: float) -> Found | None:
@@ -233,6 +236,7 @@ class Controller:
             self.mapping.next_timer(),
             self.policing.next_timer(),
             self.rlocs.next_timer(),
+            self.registering.next_timer(),
             self._load_timer,
             *(xtr.next_timer() for xtr in self.xtrs.values()),
         ]
@@ -247,6 +251,8 @@ class Controller:
             actions += self.policing.handle_timer(now)
         if _is_due(self._load_timer, now):
             actions += self._ask_load(now)
+        if _is_due(self.registering.next_timer(), now):
+            actions += self.registering.handle_timer(now)
         if _is_due(self.rlocs.next_timer(), now):
             actions += [*self.rlocs.handle_timer(now), *self._rlocs_changed(now)]
         for xtr in self.xtrs.values():
@@ -392,30 +398,13 @@ class Controller:
 
     def _register(self, action: Register, now: float) -> list[AnyAction]:
         """Sign the Map-Register of an ETR of ours and bring it to its Map-Servers."""
-        xtr = self.xtrs[action.xtr]
-        site = self.config.site(xtr.settings.site or "")
-        if site is None:
+        settings = self.xtrs[action.xtr].settings
+        if self.registering.site(action.xtr) is None:
             return []
-        # Strictly increasing also across a restart, as long as the clock does not go back.
-        self._register_nonce = max(self._register_nonce + 1, int(now * 1_000_000))
-        key = site.authentication_keys[0]
-        message = MapRegister(
-            nonce=self._register_nonce,
-            records=action.records,
-            proxy_reply=True,
-            merge=True,
-            want_notify=bool(xtr.settings.map_servers),
-            xtr_id=xtr_id(xtr),
-            site_id=site_id(site),
-        )
-        secret = key.key.get_secret_value().encode()
-        data = auth.sign(message, key.key_id, secret, key.algorithm.number)
-        if xtr.settings.map_servers:
-            return [
-                SendControl(data, Endpoint(server, LISP_CONTROL_PORT))
-                for server in xtr.settings.map_servers
-            ]
-        source = Endpoint(xtr.settings.rlocs[0].rloc, LISP_CONTROL_PORT)
+        if settings.map_servers:
+            return [*self.registering.send(action, now)]
+        data = self.registering.message(action, now)
+        source = Endpoint(settings.rlocs[0].rloc, LISP_CONTROL_PORT)
         return [*self.mapping.receive(data, source, now)]
 
     def _receive_reply(self, data: bytes, source: Endpoint, now: float) -> list[AnyAction]:

@@ -42,6 +42,7 @@ FLOORS = {
     "xtr": 7,
     "alt": 7,
     "policing": 8,
+    "registering": 8,
     "trace": 8,
     "rlocs": 8,
     "management": 9,
