@@ -28,7 +28,7 @@ from ryu.ofproto import ofproto_v1_3
 from lisp_sdn.actions import ApplyRules, PacketOut, ReadCounters, ReadRules, SendControl
 from lisp_sdn.address import Endpoint
 from lisp_sdn.api.app import Api
-from lisp_sdn.apps import ovsdb, settings
+from lisp_sdn.apps import log, ovsdb, settings
 from lisp_sdn.apps.control import ControlSockets, ListenError
 from lisp_sdn.apps.dispatch import Dispatcher
 from lisp_sdn.apps.durability import Durability
@@ -87,6 +87,7 @@ class LispSdnApp(app_manager.RyuApp):
         settings.register()
         try:
             self.config = settings.load()
+            log.configure(self.config.log)
             self.brain = Controller(
                 self.config, store=_store(self.config), rng=random.SystemRandom()
             )

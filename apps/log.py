@@ -1,12 +1,18 @@
-"""Log lines about what the cores report, few enough to read whatever the network does."""
+"""Log lines: one for each thing worth knowing, few enough to read whatever the network does.
+
+As text for people, or as JSON, one document a line, with the same message and its parts by name.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from lisp_sdn.actions import Dropped, Event
+from lisp_sdn.config import LogSettings
 
 LOGGER = logging.getLogger("lisp_sdn")
 """The edges' logger; ryu-manager's options choose where it goes."""
@@ -14,6 +20,38 @@ LOGGER = logging.getLogger("lisp_sdn")
 BURST = 10
 PERIOD = 10.0
 MAX_KEYS = 1_000
+
+
+def configure(settings: LogSettings) -> None:
+    """Set level and format. The format is that of all that ryu-manager writes, Ryu's own lines too:
+
+    what reads the log must not meet two.
+    """
+    LOGGER.setLevel(settings.level.upper())
+    if settings.format == "json":
+        formatter = JsonFormatter()
+        for handler in logging.getLogger().handlers:
+            handler.setFormatter(formatter)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON document a line: time (RFC 3339, UTC), level, logger, message, and its parts."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """A record as a line."""
+        time = datetime.fromtimestamp(record.created, UTC)
+        line: dict[str, object] = {
+            "time": time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        parts = getattr(record, "parts", None)
+        if isinstance(parts, Mapping):
+            line.update(parts)
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
 
 
 @dataclass(slots=True)
@@ -42,28 +80,52 @@ class LimitedLog:
             return
         source = f" from {dropped.source}" if dropped.source else ""
         detail = f": {dropped.detail}" if dropped.detail else ""
-        LOGGER.warning("%s: dropped %s%s%s%s", dropped.where, dropped.reason, source, detail, more)
+        parts = {
+            "where": dropped.where,
+            "reason": dropped.reason,
+            "source": dropped.source,
+            "detail": dropped.detail,
+        }
+        text = _line(f"{dropped.where}: dropped {dropped.reason}{source}{detail}")
+        _write(logging.WARNING, text, parts, more)
 
     def event(self, event: Event, now: float) -> None:
         """One line for an event, by kind."""
         more = self._admit(("event", event.kind), now)
         if more is not None:
-            LOGGER.info("%s %s%s%s", event.kind, event.subject, _pairs(event.data), more)
+            parts = {"kind": event.kind, "subject": event.subject, "data": dict(event.data)}
+            text = _line(f"{event.kind} {event.subject}{_pairs(event.data)}")
+            _write(logging.INFO, text, parts, more)
 
-    def _admit(self, key: tuple[str, str], now: float) -> str | None:
-        """What to add to the line; None to leave it out."""
+    def _admit(self, key: tuple[str, str], now: float) -> int | None:
+        """How many were left out since the last line; None to leave this one out."""
         window = self._windows.get(key)
         if window is None or not 0 <= now - window.began < self._period:
             suppressed = window.suppressed if window else 0
             if window is None and len(self._windows) >= MAX_KEYS:
                 self._windows.clear()
             self._windows[key] = _Window(now, 1)
-            return f" ({suppressed} more like the last)" if suppressed else ""
+            return suppressed
         if window.lines >= self._burst:
             window.suppressed += 1
             return None
         window.lines += 1
-        return ""
+        return 0
+
+
+def _write(level: int, text: str, parts: Mapping[str, object], suppressed: int) -> None:
+    more = f" ({suppressed} more like the last)" if suppressed else ""
+    given = {key: value for key, value in parts.items() if value not in ("", {})}
+    if suppressed:
+        given["suppressed"] = suppressed
+    LOGGER.log(level, "%s%s", text, more, extra={"parts": given})
+
+
+def _line(text: str) -> str:
+    """In one line, whatever a peer had us quote."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _pairs(data: Mapping[str, object]) -> str:

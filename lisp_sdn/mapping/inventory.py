@@ -78,6 +78,8 @@ class Inventory:
         """Counters, named after draft-ietf-lisp-yang."""
         for name, value in sorted(self._report.counters.items()):
             yield Counter(name, value)
+        for (site, rule), value in sorted(self._report.rule_hits.items()):
+            yield Counter("policy-rule-hits", value, (("rule", rule), ("site", site)))
 
     def _families(self, start: EidPrefix | None) -> Iterator[tuple[Family, int]]:
         """The families in order, and the code from which on each one is wanted."""

@@ -16,11 +16,15 @@ MAX_REFUSALS = 1024
 
 
 class Report:
-    """What REST, CLI and metrics show of the mapping system."""
+    """What REST, CLI and metrics show of the mapping system.
+
+    rule_hits: EID-records answered by a policy rule, by site and rule.
+    """
 
     def __init__(self, where: str) -> None:
         self.where = where
         self.counters: Counter[str] = Counter()
+        self.rule_hits: Counter[tuple[str, str]] = Counter()
         self._refusals: OrderedDict[tuple[str, str], Refusal] = OrderedDict()
 
     def count(self, name: str, amount: int = 1) -> None:

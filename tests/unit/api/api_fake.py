@@ -5,11 +5,12 @@ from __future__ import annotations
 import bisect
 import ipaddress
 import json
+import random
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from lisp_sdn.actions import Action, Dropped, Event, MappingChanged, PortInfo
-from lisp_sdn.address import EidPrefix, Endpoint, SourceDestPrefix
+from lisp_sdn.address import EidPrefix, Endpoint, IPAddress, SourceDestPrefix
 from lisp_sdn.api import Api, Request, Response
 from lisp_sdn.api.backend import PolicyBackend
 from lisp_sdn.config import Config, load
@@ -31,6 +32,8 @@ from lisp_sdn.rules import (
     cookie,
     match,
 )
+from lisp_sdn.trace import Endpoint as Place
+from lisp_sdn.trace import Packet, Step, Trace, Tracer, Verdict
 from lisp_sdn.views import (
     CachedAnswer,
     Counter,
@@ -104,6 +107,9 @@ class FakeBackend:
         self.noted: list[Dropped] = []
         self.journal = MemoryStore()
         self.told: list[EidPrefix] = []
+        self.cores = {x.name: Xtr(x, SETTINGS, random.Random(1)) for x in self.settings.xtrs}
+        self.ways: dict[EidPrefix, tuple[Verdict, tuple[Step, ...]]] = {}
+        self.places: list[Place] = []
         engine = PolicyEngine((), Sites.from_config(self.settings))
         book = PolicyBook(self.settings, self.journal)
         engine.set_policies(book.start(NOW - 1000))
@@ -204,6 +210,15 @@ class FakeBackend:
     def wanted(self, xtr: str) -> Ruleset:
         return self.ruleset
 
+    def trace(self, packet: Packet, now: float) -> Trace:
+        if packet.destination not in self.ways:
+            return Tracer(self, self.cores).trace(packet, now)
+        verdict, steps = self.ways[packet.destination]
+        return Trace(packet, steps, verdict, "xtr-east", ipaddress.ip_address("192.0.2.2"))
+
+    def endpoints(self) -> Iterable[Place]:
+        return self.places or Tracer(self, self.cores).endpoints()
+
     def note(self, dropped: Dropped, now: float) -> list[Action]:
         self.noted.append(dropped)
         return [dropped]
@@ -232,9 +247,7 @@ class FakeBackend:
     def inbound(self) -> Iterable[Inbound]:
         for xtr in self.settings.xtrs:
             for entry in xtr.rlocs:
-                yield Inbound(
-                    xtr.name, entry.rloc, xtr.site, 1000, entry.priority, entry.weight
-                )
+                yield Inbound(xtr.name, entry.rloc, xtr.site, 1000, entry.priority, entry.weight)
 
 
 def filled() -> FakeBackend:

@@ -368,3 +368,32 @@ def test_counters_of_one_class_of_flows(
     assert answer == FlowCounters(
         DPID, CookieClass.DECAPSULATION, (FlowCounter(FLOW.match, 7, 4200),)
     )
+
+
+def test_table_statistics_tell_the_round_trip_as_well(
+    brain: FakeBrain, switches: Switches, datapath: FakeDatapath
+) -> None:
+    made = switches.up(datapath)
+    made.measure()
+    xid = requests(datapath)[3]
+    stats = struct.Struct("!B3xIQQ")
+    first, second = stats.pack(3, 5, 1000, 990), stats.pack(4, 5, 10, 10)
+    switches.message(datapath, 19, xid, multipart(3, xid, first, more=True))
+    assert brain.named("switch_measured") == []
+    switches.message(datapath, 19, xid, multipart(3, xid, second))
+    ((datapath_id, seconds, lookups, _),) = brain.named("switch_measured")
+    assert (datapath_id, lookups) == (DPID, {3: 1000, 4: 10})
+    assert 0 <= seconds < 5
+    switches.message(datapath, 19, xid, multipart(3, xid, second))
+    assert len(brain.named("switch_measured")) == 1
+
+
+def test_malformed_table_statistics_are_counted(
+    brain: FakeBrain, switches: Switches, datapath: FakeDatapath
+) -> None:
+    made = switches.up(datapath)
+    made.measure()
+    xid = requests(datapath)[3]
+    switches.message(datapath, 19, xid, multipart(3, xid, b"short"))
+    assert brain.reasons()[-1] == "truncated"
+    assert brain.named("switch_measured") == []
