@@ -16,7 +16,7 @@ from lisp_sdn.actions import Action, Dropped, Event, MappingChanged, SendControl
 from lisp_sdn.address import AnyAddress, EidPrefix, Endpoint, IPAddress
 from lisp_sdn.config import Config
 from lisp_sdn.errors import DecodeError
-from lisp_sdn.mapping.chain import Kind, Outcome, Query, Source
+from lisp_sdn.mapping.chain import Kind, Query, Source
 from lisp_sdn.mapping.database import Database, destination_of
 from lisp_sdn.mapping.ddt import refer
 from lisp_sdn.mapping.faces import Concerns, Faces
@@ -325,7 +325,7 @@ class MapSystem:
             query = query_of(eid, requester, octets, arrival)
             self._faces.note(target.address.packed, query.requester)
             outcome = self.resolver.resolve(query, now)
-            self._count(outcome)
+            self._count(outcome.kind, outcome.answers)
             actions += outcome.actions
             for answer in outcome.answers:
                 record = record_of(answer, eid, now)
@@ -349,15 +349,15 @@ class MapSystem:
         partial = self.database.head(eid) is None
         self.requesters.note(prefix_key(eid), rloc.packed, source, partial=partial)
 
-    def _count(self, outcome: Outcome) -> None:
-        if outcome.kind is Kind.REGISTERED:
-            self.report.count("proxy-reply-records-out", len(outcome.answers))
-            for answer in outcome.answers:
+    def _count(self, kind: Kind, answers: Iterable[Answer]) -> None:
+        if kind is Kind.REGISTERED:
+            for answer in answers:
+                self.report.count("proxy-reply-records-out")
                 if answer.rule is not None:
                     owner = self.sites.owner(answer.mapping.eid)
                     site = owner.site.name if owner is not None else ""
                     self.report.rule_hits[site, answer.rule] += 1
-        elif outcome.kind is Kind.FORWARDED:
+        elif kind is Kind.FORWARDED:
             self.report.count("map-requests-forwarded-out")
         else:
             self.report.count("negative-map-replies-out")
@@ -381,7 +381,7 @@ class MapSystem:
             destination = destination_of(wanted.eid)
             query = Query(destination, requester, OWN_OCTETS, request)
             outcome = self.resolver.resolve(query, now)
-            self._count(outcome)
+            self._count(outcome.kind, outcome.answers)
             actions += outcome.actions
             records += [
                 record_of(answer, answer.scope or destination, now) for answer in outcome.answers
