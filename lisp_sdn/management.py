@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import chain
 from typing import Protocol
 
@@ -16,6 +17,7 @@ from lisp_sdn.mapping.system import MapSystem
 from lisp_sdn.measures import Measures
 from lisp_sdn.model import Answer, Mapping, Requester
 from lisp_sdn.policing import Policing
+from lisp_sdn.registering import Registering
 from lisp_sdn.rules import Ruleset
 from lisp_sdn.trace import Endpoint, Packet, Trace, Tracer
 from lisp_sdn.views import (
@@ -46,6 +48,7 @@ class Running(Protocol):
     exchanges: Exchanges
     mapping: MapSystem
     policing: Policing
+    registering: Registering
     started: float | None
     xtrs: dict[str, Xtr]
 
@@ -92,7 +95,7 @@ class Management:
         for name, xtr in self._controller.xtrs.items():
             if xtr.connected_since is None:
                 yield f"xtr {name}: its switch is not connected"
-            for problem in xtr.problems():
+            for problem in chain(xtr.problems(), self._controller.registering.problems(name)):
                 yield f"xtr {name}: {problem}"
 
     def site_state(self, name: str, now: float) -> SiteState:
@@ -128,7 +131,10 @@ class Management:
 
     def registrations(self, start: EidPrefix | None, now: float) -> Iterator[RegistrationEntry]:
         """Live registrations from `start` on, in order. Lazy."""
-        return self._inventory.registrations(start)
+        name_of = self._controller.registering.name_of
+        for entry in self._inventory.registrations(start):
+            name = name_of(entry.xtr_id, entry.site_id)
+            yield entry if name is None else replace(entry, xtr=name)
 
     def requester(self, xtr: str, source: EidPrefix | None) -> Requester:
         """As whom a configured xTR asks for a packet from this source EID."""

@@ -55,6 +55,7 @@ class Registering:
         self._pending: dict[_Key, _Pending] = {}
         self._heard: dict[tuple[str, IPAddress], bool] = {}
         self._last: dict[str, int] = {}
+        self._names: dict[tuple[int, int], str] | None = None
 
     @property
     def expects_answers(self) -> bool:
@@ -64,6 +65,13 @@ class Registering:
     def site(self, xtr: str) -> SiteSettings | None:
         """The site that an xTR registers for."""
         return self._config.site(self._settings[xtr].site or "")
+
+    def name_of(self, xtr_id: int | None, site_id: int | None) -> str | None:
+        """Which xTR of ours registers under these ids; None for another one."""
+        if self._names is None:
+            sites = {name: self.site(name) for name in self._settings}
+            self._names = {self._ids(name, site): name for name, site in sites.items() if site}
+        return None if xtr_id is None or site_id is None else self._names.get((xtr_id, site_id))
 
     def message(self, register: Register, now: float, *, want_notify: bool = False) -> bytes:
         """The signed Map-Register. The xTR must have a site."""

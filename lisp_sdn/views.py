@@ -107,7 +107,7 @@ class MappingEntry:
 class RegistrationEntry:
     """One accepted registration (RFC 9301 section 5.6): of one ETR for one EID-prefix.
 
-    etr: where the Map-Register came from; None for an xTR of ours, whose name is `xtr`.
+    etr: where the Map-Register came from. xtr: name of the ETR when it is one of ours.
     xtr_id, site_id: None without the I-bit. registered: first; refreshed: last; expires: when it
     is forgotten without another Map-Register. source: the source EID-prefix of a registration that
     holds only for requests from it.

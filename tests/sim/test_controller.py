@@ -116,6 +116,11 @@ def test_ping_resolves_through_the_embedded_map_server(network: ControlledNetwor
     assert row.complete
 
 
+def test_registrations_of_our_own_etrs_bear_their_names(network: ControlledNetwork) -> None:
+    entries = list(network.controller.management.registrations(None, network.now))
+    assert {(entry.site, entry.xtr) for entry in entries} == {("a", "xa"), ("b", "xb")}
+
+
 def test_the_second_packet_does_not_reach_the_controller(network: ControlledNetwork) -> None:
     left = network["xa"].add(1, "10.1.0.1", "02:00:00:00:01:01")
     right = network["xb"].add(1, "10.2.0.1", "02:00:00:00:02:01")
