@@ -178,7 +178,7 @@ class LispNet(Mininet):
                 self.core.add_address(port, gateway_of(rloc))
 
     def controller_config(self, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """The configuration for the controller of this run: also knows where each OVSDB is."""
+        """The configuration for the controller of this run: also knows databases and uplinks."""
         data = self.config.model_dump(mode="json", exclude_unset=True)
         for site, settings in zip(data.get("sites", []), self.config.sites, strict=True):
             for key, value in zip(
@@ -186,7 +186,13 @@ class LispNet(Mininet):
             ):
                 key["key"] = value.key.get_secret_value()
         for entry in data.get("xtrs", []):
-            entry["ovsdb"] = f"unix:{self.xtrs[entry['name']].dir}/db.sock"
+            node = self.xtrs[entry["name"]]
+            entry["ovsdb"] = f"unix:{node.dir}/db.sock"
+            for uplink in node.uplinks:
+                for rloc in uplink.rlocs:
+                    found = next(r for r in entry["rlocs"] if r["rloc"] == str(rloc.ip))
+                    found.setdefault("uplink", uplink.name)
+                    found.setdefault("next_hop", str(gateway_of(rloc).ip))
         data.update(extra or {})
         return data
 
