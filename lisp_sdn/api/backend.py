@@ -19,6 +19,7 @@ from lisp_sdn.model import Answer, Mapping, Requester
 from lisp_sdn.policy import BalanceStatus, Change, Explanation, PolicyVersion, RuleChange
 from lisp_sdn.policy_settings import SitePolicy
 from lisp_sdn.rules import Ruleset
+from lisp_sdn.trace import Endpoint, Packet, Trace
 from lisp_sdn.views import (
     Counter,
     Distribution,
@@ -156,6 +157,14 @@ class Backend(Protocol):
 
     def exchanges(self, xtr: str) -> Iterable[Exchange]:
         """The newest Map-Requests of a configured xTR, oldest first."""
+
+    # --- the way of a packet ---
+
+    def trace(self, packet: Packet, now: float) -> Trace:
+        """Where a packet goes, and where it stops. Changes, sends and counts nothing."""
+
+    def endpoints(self) -> Iterable[Endpoint]:
+        """An EID for each place that packets come from and go to, in any order."""
 
     # --- what happened ---
 

@@ -20,6 +20,7 @@ from lisp_sdn.api.resources import (
     registrations,
     resolve,
     rlocs,
+    trace,
 )
 from lisp_sdn.api.routing import Call, NoQuery, Reply, Route
 
@@ -57,6 +58,7 @@ ROUTES = (
     *mappings.ROUTES,
     *registrations.ROUTES,
     *resolve.ROUTES,
+    *trace.ROUTES,
     *map_cache.ROUTES,
     *map_requests.ROUTES,
     *flows.ROUTES,

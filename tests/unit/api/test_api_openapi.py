@@ -52,6 +52,8 @@ PATHS = [
     ("/xtrs/{name}/map-cache", "/xtrs/xtr-west/map-cache"),
     ("/xtrs/{name}/map-requests", "/xtrs/xtr-west/map-requests"),
     ("/xtrs/{name}/flows", "/xtrs/xtr-west/flows"),
+    ("/trace", "/trace?source=[42] 10.1.0.5&destination=10.2.0.7"),
+    ("/trace/endpoints", "/trace/endpoints"),
     ("/policies", "/policies"),
     ("/policies/history", "/policies/history"),
     ("/policies/explain", "/policies/explain?eid=[42] 10.1.0.5&xtr=xtr-west"),
