@@ -25,10 +25,20 @@ from ryu.controller import ofp_event
 from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
 from ryu.ofproto import ofproto_v1_3
 
-from lisp_sdn.actions import ApplyRules, PacketOut, ReadCounters, ReadRules, SendControl
+from lisp_sdn.actions import (
+    Announce,
+    ApplyRules,
+    PacketOut,
+    ReadCounters,
+    ReadRules,
+    SendControl,
+    ShutNeighbour,
+    Withdraw,
+)
 from lisp_sdn.address import Endpoint
 from lisp_sdn.api.app import Api
 from lisp_sdn.apps import log, ovsdb, settings
+from lisp_sdn.apps.bgp import Bgp
 from lisp_sdn.apps.control import ControlSockets, ListenError
 from lisp_sdn.apps.dispatch import Dispatcher
 from lisp_sdn.apps.durability import Durability
@@ -49,11 +59,15 @@ STOP_TIMEOUT = 5.0
 
 
 class Sinks:
-    """Carries out actions by handing each to the edge that can."""
+    """Carries out actions by handing each to the edge that can.
 
-    def __init__(self, control: ControlSockets, switches: Switches) -> None:
+    bgp: None when none is configured; then no core asks for anything of it.
+    """
+
+    def __init__(self, control: ControlSockets, switches: Switches, bgp: Bgp | None) -> None:
         self._control = control
         self._switches = switches
+        self._bgp = bgp
 
     def send_control(self, action: SendControl) -> None:
         """By UDP."""
@@ -74,6 +88,21 @@ class Sinks:
     def read_counters(self, action: ReadCounters) -> None:
         """By OpenFlow."""
         self._switches.read_counters(action)
+
+    def announce(self, action: Announce) -> None:
+        """By BGP."""
+        assert self._bgp is not None
+        self._bgp.announce(action)
+
+    def withdraw(self, action: Withdraw) -> None:
+        """By BGP."""
+        assert self._bgp is not None
+        self._bgp.withdraw(action)
+
+    def shut_neighbour(self, action: ShutNeighbour) -> None:
+        """By BGP."""
+        assert self._bgp is not None
+        self._bgp.shut_neighbour(action)
 
 
 class LispSdnApp(app_manager.RyuApp):
@@ -98,7 +127,9 @@ class LispSdnApp(app_manager.RyuApp):
                 self.dispatcher.report,
                 lambda data, version: self.brain.quick(data, version, self.dispatcher.clock()),
             )
-            self.dispatcher.sinks = Sinks(self.control, self.switches)
+            bgp = self.config.bgp
+            self.bgp = None if bgp is None else Bgp(bgp, self.brain, self.dispatcher)
+            self.dispatcher.sinks = Sinks(self.control, self.switches, self.bgp)
             self.timers = Timers(self.brain, self.dispatcher)
             self.durability = Durability(self.brain, self.dispatcher)
             self.dispatcher.after += [self.timers.rearm, self.durability.look]
@@ -125,6 +156,10 @@ class LispSdnApp(app_manager.RyuApp):
         super().start()
         take_messages(self.switches.message)
         stopper = eventlet.spawn(self._wait_for_signal, eventlet.getcurrent())
+        if self.bgp is not None and self.config.bgp is not None:
+            self.bgp.start()
+            speaker = self.config.bgp
+            LOGGER.info("BGP: AS %d, listening on TCP %s", speaker.as_number, speaker.listen)
         self.dispatcher.event(self.brain.start)
         # What was recovered stays: the garbage collector need not walk it again and again.
         gc.freeze()
@@ -139,6 +174,8 @@ class LispSdnApp(app_manager.RyuApp):
     def close(self) -> None:
         """Called by ryu-manager at its end."""
         self.timers.stop()
+        if self.bgp is not None:
+            self.bgp.close()
         self.control.close()
         self.streams.close()
         self.rest.close()

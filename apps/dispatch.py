@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from lisp_sdn.actions import (
     Action,
+    Announce,
     ApplyRules,
     Dropped,
     Event,
@@ -19,6 +20,8 @@ from lisp_sdn.actions import (
     ReadCounters,
     ReadRules,
     SendControl,
+    ShutNeighbour,
+    Withdraw,
 )
 from lisp_sdn.apps.log import LOGGER, LimitedLog
 
@@ -40,6 +43,15 @@ class Sinks(Protocol):
 
     def read_counters(self, action: ReadCounters) -> None:
         """Ask a switch what its flows have carried."""
+
+    def announce(self, action: Announce) -> None:
+        """Announce a prefix in BGP."""
+
+    def withdraw(self, action: Withdraw) -> None:
+        """Withdraw a prefix in BGP."""
+
+    def shut_neighbour(self, action: ShutNeighbour) -> None:
+        """Close a BGP session for good."""
 
 
 class Settles(Protocol):
@@ -112,6 +124,12 @@ class Dispatcher:
                 self.sinks.read_rules(action)
             case ReadCounters():
                 self.sinks.read_counters(action)
+            case Announce():
+                self.sinks.announce(action)
+            case Withdraw():
+                self.sinks.withdraw(action)
+            case ShutNeighbour():
+                self.sinks.shut_neighbour(action)
             case Dropped():
                 self._log.dropped(action, now)
             case Event():

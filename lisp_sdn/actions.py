@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass, field
 
-from lisp_sdn.address import EidPrefix, Endpoint, IPAddress
+from lisp_sdn.address import EidPrefix, Endpoint, IPAddress, IPNetwork
 from lisp_sdn.rules import CookieClass, Match, RuleAction, RuleChange
 
 # --- actions -----------------------------------------------------------------------------
@@ -93,6 +93,27 @@ class MappingChanged:
     eid: EidPrefix
 
 
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """Announce a prefix to all BGP neighbours whose filter permits it, until `Withdraw`."""
+
+    prefix: IPNetwork
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """Announce a prefix no longer."""
+
+    prefix: IPNetwork
+
+
+@dataclass(frozen=True, slots=True)
+class ShutNeighbour:
+    """Close a BGP session and do not open it again."""
+
+    address: IPAddress
+
+
 Action = (
     SendControl
     | ApplyRules
@@ -102,6 +123,9 @@ Action = (
     | Dropped
     | Event
     | MappingChanged
+    | Announce
+    | Withdraw
+    | ShutNeighbour
 )
 
 # --- events from switches ----------------------------------------------------------------
@@ -174,3 +198,27 @@ class SwitchConnected:
 
     datapath_id: int
     ports: tuple[PortInfo, ...]
+
+
+# --- events from BGP ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class BgpRoute:
+    """The best route for a prefix, as the BGP speaker chose it.
+
+    peer: the neighbour that it came from. as_path: the neighbour's AS number first.
+    """
+
+    prefix: IPNetwork
+    next_hop: IPAddress
+    peer: IPAddress
+    as_path: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BgpSession:
+    """A BGP session with a neighbour came up or went down."""
+
+    peer: IPAddress
+    up: bool

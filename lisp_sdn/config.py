@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from lisp_sdn.address import EidPrefix, Endpoint, IPAddress
+from lisp_sdn.alt_settings import AltSettings, BgpSettings, check_alt, check_bgp
 from lisp_sdn.errors import ConfigError, FieldError
 from lisp_sdn.model import Act, Locator, Mapping
 from lisp_sdn.policy_settings import PolicyRule, SitePolicy
@@ -354,11 +355,18 @@ class Config(Settings):
     store: StoreSettings = StoreSettings()
     limits: Limits = Limits()
     log: LogSettings = LogSettings()
+    bgp: BgpSettings | None = None
+    alt: AltSettings | None = None
     reachability: Reachability = Reachability()
 
     def site(self, name: str) -> SiteSettings | None:
         """The site of this name."""
         return next((site for site in self.sites if site.name == name), None)
+
+    def owned_prefixes(self) -> tuple[EidPrefix, ...]:
+        """Every EID-prefix that is ours to answer for: of sites and of static mappings."""
+        sites = [entry.eid for site in self.sites for entry in site.eid_prefixes]
+        return (*sites, *(mapping.mapping.eid for mapping in self.mappings))
 
     def registered_prefixes(self, xtr: XtrSettings) -> tuple[EidPrefixSettings, ...]:
         """The EID-prefixes that this xTR registers."""
@@ -418,6 +426,10 @@ def check(config: Config) -> Iterator[Problem]:
         yield from _check_xtr(config, f"xtrs[{index}]", xtr)
     yield from check_policies(config, config.policies)
     yield from check_rest(config.rest, [site.name for site in config.sites])
+    if config.bgp is not None:
+        yield from check_bgp(config.bgp)
+    if config.alt is not None:
+        yield from check_alt(config.alt, config.bgp, config.owned_prefixes())
 
 
 def _unique(path: str, key: str, values: list[str]) -> Iterator[Problem]:

@@ -17,6 +17,8 @@ from itertools import chain
 
 from lisp_sdn.actions import (
     Action,
+    BgpRoute,
+    BgpSession,
     Dropped,
     Event,
     FlowCounters,
@@ -27,7 +29,8 @@ from lisp_sdn.actions import (
     SendControl,
     SwitchConnected,
 )
-from lisp_sdn.address import EidPrefix, Endpoint, IPAddress
+from lisp_sdn.address import EidPrefix, Endpoint, IPAddress, IPNetwork
+from lisp_sdn.alt.alt import Alt
 from lisp_sdn.config import Config, SiteSettings
 from lisp_sdn.errors import DecodeError
 from lisp_sdn.exchanges import Exchanges
@@ -110,6 +113,7 @@ class Controller:
         }
         self.rlocs = Rlocs(config, store)
         self.fast = FastPath(self.mapping, own={rloc.packed for rloc in self._by_rloc})
+        self.alt = Alt(config, self.mapping.inventory.holds)
         self.registering = Registering(
             config, lambda xtr, site: (xtr_id(self.xtrs[xtr]), site_id(site))
         )
@@ -136,6 +140,7 @@ class Controller:
         self.started = now
         self._load_timer = now
         actions: list[AnyAction] = [*self.policing.start(now), *self.mapping.start(now)]
+        actions += self.alt.start(now)
         self.rlocs.start()
         actions += self._rlocs_changed(now)
         for xtr in self.xtrs.values():
@@ -230,6 +235,18 @@ class Controller:
         """The store has flushed: let the Map-Notifies go that waited for it."""
         return self._settle(self.mapping.durable(self.store.durable_seq, now), now)
 
+    def bgp_route(self, route: BgpRoute, now: float) -> list[Action]:
+        """The BGP speaker chose another best route for a prefix."""
+        return self._settle(self.alt.route(route, now), now)
+
+    def bgp_route_gone(self, prefix: IPNetwork, now: float) -> list[Action]:
+        """The BGP speaker has no route for a prefix any more."""
+        return self._settle(self.alt.route_gone(prefix, now), now)
+
+    def bgp_session(self, session: BgpSession, now: float) -> list[Action]:
+        """A BGP session came up or went down."""
+        return self._settle(self.alt.session(session, now), now)
+
     def next_timer(self) -> float | None:
         """When `handle_timer` must be called, seconds since the epoch; None for never."""
         timers = [
@@ -238,6 +255,7 @@ class Controller:
             self.rlocs.next_timer(),
             self.registering.next_timer(),
             self._load_timer,
+            self.alt.next_timer(),
             *(xtr.next_timer() for xtr in self.xtrs.values()),
         ]
         return min((timer for timer in timers if timer is not None), default=None)
@@ -249,6 +267,8 @@ class Controller:
             actions += self.mapping.handle_timer(now)
         if _is_due(self.policing.next_timer(), now):
             actions += self.policing.handle_timer(now)
+        if _is_due(self.alt.next_timer(), now):
+            actions += self.alt.handle_timer(now)
         if _is_due(self._load_timer, now):
             actions += self._ask_load(now)
         if _is_due(self.registering.next_timer(), now):
@@ -309,6 +329,7 @@ class Controller:
                     todo.extendleft(reversed(self._register(action, now)))
                 case MappingChanged():
                     self.fast.changed(action.eid)
+                    todo.extend(self.alt.mapping_changed(action.eid, now))
                     for xtr in self.xtrs.values():
                         todo.extend(xtr.mapping_changed(action.eid, now))
                 case ControlFrame():

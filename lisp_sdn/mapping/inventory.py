@@ -59,6 +59,15 @@ class Inventory:
                 assert head is not None
                 yield self._mapping_entry(family.table.eid(found), head)
 
+    def holds(self, eid: EidPrefix) -> bool:
+        """Whether an EID-prefix inside of `eid`, or `eid` itself, is registered or static."""
+        mapping = next(self.mappings(eid), None)
+        if mapping is not None and eid.covers(mapping.mapping.eid):
+            return True
+        # Those for certain source EIDs only are not among the mappings.
+        registration = next(self.registrations(eid), None)
+        return registration is not None and eid.covers(registration.mapping.eid)
+
     def registrations(self, start: EidPrefix | None) -> Iterator[RegistrationEntry]:
         """Live registrations in the order of their EID-prefixes, from `start` on.
 

@@ -58,6 +58,7 @@ class FakeSinks:
         self.done.append(action)
 
     send_control = apply_rules = packet_out = read_rules = read_counters = _do
+    announce = withdraw = shut_neighbour = _do
 
 
 def port(number: int, name: str) -> SimpleNamespace:

@@ -1,0 +1,151 @@
+"""One end of the Alternative Topology: what we announce, and which routes we were told.
+
+Sans-I/O: BGP itself is spoken by the edge, which tells of best routes and sessions and carries
+out `Announce`, `Withdraw` and `ShutNeighbour`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from lisp_sdn.actions import (
+    Action,
+    Announce,
+    BgpRoute,
+    BgpSession,
+    Dropped,
+    Event,
+    ShutNeighbour,
+    Withdraw,
+)
+from lisp_sdn.address import EidPrefix, IPAddress, IPNetwork
+from lisp_sdn.alt.announce import Announcer, sort_key
+from lisp_sdn.alt.rib import Rib
+from lisp_sdn.alt_settings import AltSettings, BgpNeighbour, permitted
+from lisp_sdn.config import Config
+
+WHERE = "alt"
+
+Change = tuple[frozenset[IPNetwork], frozenset[IPNetwork]]
+
+
+class Alt:
+    """The ALT of a controller. Without `bgp` in the configuration it never does anything.
+
+    registered: whether there is a registration or static mapping inside of an EID-prefix.
+    """
+
+    def __init__(self, config: Config, registered: Callable[[EidPrefix], bool]) -> None:
+        neighbours = config.bgp.neighbours if config.bgp is not None else ()
+        self._neighbours: dict[IPAddress, BgpNeighbour] = {n.address: n for n in neighbours}
+        settings = config.alt if config.alt is not None else AltSettings()
+        self.iid = settings.iid
+        owned = config.owned_prefixes() if config.alt is not None else ()
+        self._announcer = Announcer(
+            [eid.network for eid in owned if eid.iid == self.iid],
+            [entry.prefix for entry in settings.aggregates],
+            settings.hold_down,
+            lambda network: registered(EidPrefix(self.iid, network)),
+        )
+        self._follows = config.alt is not None
+        self.rib = Rib()
+        self.sessions: dict[IPAddress, bool] = dict.fromkeys(self._neighbours, False)
+        self.shut: set[IPAddress] = set()
+        self.counters: Counter[str] = Counter()
+
+    @property
+    def announced(self) -> tuple[IPNetwork, ...]:
+        """What BGP announces of ours now, in order."""
+        return tuple(sorted(self._announcer.announced, key=sort_key))
+
+    @property
+    def held_down(self) -> dict[IPNetwork, float]:
+        """EID-prefixes announced without a registration, and until when (epoch seconds)."""
+        return self._announcer.held_down
+
+    # --- what we announce ---
+
+    def start(self, now: float) -> list[Action]:
+        """Announce what the recovered registrations ask for."""
+        return self._apply(self._announcer.start()) if self._follows else []
+
+    def mapping_changed(self, eid: EidPrefix, now: float) -> list[Action]:
+        """Registrations around this EID-prefix may have come or gone."""
+        if not self._follows or eid.iid != self.iid:
+            return []
+        return self._apply(self._announcer.changed(eid.network, now))
+
+    def next_timer(self) -> float | None:
+        """When `handle_timer` wants to be called, epoch seconds."""
+        return self._announcer.next_timer()
+
+    def handle_timer(self, now: float) -> list[Action]:
+        """End hold-downs."""
+        return self._apply(self._announcer.handle_timer(now))
+
+    def _apply(self, change: Change) -> list[Action]:
+        announce, withdraw = change
+        actions: list[Action] = []
+        # First what is new, so that an EID never is without a route while prefixes are merged.
+        for network in sorted(announce, key=sort_key):
+            actions += [Announce(network), Event("alt.announced", str(network))]
+        for network in sorted(withdraw, key=sort_key):
+            actions += [Withdraw(network), Event("alt.withdrawn", str(network))]
+        return actions
+
+    # --- what we are told ---
+
+    def route(self, route: BgpRoute, now: float) -> list[Action]:
+        """The speaker chose another best route for a prefix."""
+        neighbour = self._neighbours.get(route.peer)
+        if neighbour is None:
+            return [self._refused("bgp-unknown-neighbour", route)]
+        if route.peer in self.shut:
+            return [self._refused("bgp-neighbour-shut", route)]
+        self.counters["bgp-routes-in"] += 1
+        if not permitted(neighbour.prefixes_in, route.prefix):
+            # The speaker filters as well; should it let one through, we still do not use it.
+            self.rib.remove(route.prefix)
+            return [self._refused("bgp-prefix-filtered", route)]
+        known = self.rib.get(route.prefix)
+        more = known is None or known.peer != route.peer
+        if more and self.rib.from_peer(route.peer) >= neighbour.maximum_prefixes:
+            return self._too_many(neighbour, route)
+        self.rib.put(route)
+        return []
+
+    def route_gone(self, prefix: IPNetwork, now: float) -> list[Action]:
+        """The speaker has no route for a prefix any more."""
+        if self.rib.remove(prefix) is not None:
+            self.counters["bgp-withdrawals-in"] += 1
+        return []
+
+    def session(self, session: BgpSession, now: float) -> list[Action]:
+        """A BGP session came up or went down."""
+        if session.peer not in self.sessions:
+            return []
+        self.sessions[session.peer] = session.up
+        kind = "bgp.session-up" if session.up else "bgp.session-down"
+        data = {"as_number": self._neighbours[session.peer].as_number}
+        return [Event(kind, str(session.peer), data)]
+
+    def _too_many(self, neighbour: BgpNeighbour, route: BgpRoute) -> list[Action]:
+        """As BGP routers do: the session is closed and stays so until somebody looks at it."""
+        address = neighbour.address
+        self.shut.add(address)
+        self._forget(route for route in self.rib if route.peer == address)
+        limit = {"maximum_prefixes": neighbour.maximum_prefixes}
+        return [
+            self._refused("bgp-maximum-prefixes", route),
+            Event("bgp.neighbour-shut", str(address), limit),
+            ShutNeighbour(address),
+        ]
+
+    def _forget(self, routes: Iterable[BgpRoute]) -> None:
+        for route in list(routes):
+            self.rib.remove(route.prefix)
+
+    def _refused(self, reason: str, route: BgpRoute) -> Dropped:
+        self.counters[reason] += 1
+        return Dropped(WHERE, reason, str(route.prefix), str(route.peer))

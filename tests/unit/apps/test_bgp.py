@@ -1,0 +1,178 @@
+"""Ryu's BGP speaker as an edge: what it is told, and what it tells."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from edge_fakes import FakeBrain, FakeSinks
+from ryu.lib.packet.bgp import RF_IPv4_UC, RF_IPv6_UC
+
+from lisp_sdn.actions import Announce, BgpRoute, BgpSession, ShutNeighbour, Withdraw
+from lisp_sdn.address import Endpoint
+from lisp_sdn.alt_settings import BgpSettings
+from lisp_sdn.apps.bgp import Bgp, Password, check_port, set_tcp_md5
+from lisp_sdn.apps.control import ListenError
+from lisp_sdn.apps.dispatch import Dispatcher
+
+NET = ipaddress.ip_network("10.1.0.0/16")
+LOOPBACK = ipaddress.ip_address("127.0.0.1")
+
+
+class FakeSpeaker:
+    """Notes every call of Ryu's speaker."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        self.made = (arguments, named)
+        self.calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *arguments, **named: self.calls.append((name, arguments, named))
+
+
+@pytest.fixture
+def brain() -> FakeBrain:
+    return FakeBrain()
+
+
+@pytest.fixture
+def bgp(brain: FakeBrain) -> Bgp:
+    settings = BgpSettings.model_validate(
+        {
+            "as_number": 64512,
+            "router_id": "10.99.0.1",
+            "listen": "127.0.0.1:0",
+            "neighbours": [
+                {
+                    "address": "10.99.0.2",
+                    "as_number": 64513,
+                    "password": "a-secret",
+                    "prefixes_in": [{"prefix": "10.0.0.0/8", "minimum_length": 8}],
+                },
+                {"address": "10.99.0.6", "as_number": 4200000001, "port": 1179},
+            ],
+        }
+    )
+    dispatcher = Dispatcher(brain, clock=lambda: 100.0)
+    dispatcher.sinks = FakeSinks()
+    made = Bgp(settings, brain, dispatcher, FakeSpeaker)
+    made.start()
+    return made
+
+
+def test_every_neighbour_is_added_with_its_password_and_filters(bgp: Bgp) -> None:
+    speaker = bgp._speaker
+    assert speaker.made[0] == (64512, "10.99.0.1")
+    assert speaker.made[1]["bgp_server_hosts"] == ("127.0.0.1",)
+    names = [(name, arguments[0]) for name, arguments, _ in speaker.calls]
+    order = ["neighbor_add", "in_filter_set", "out_filter_set"]
+    assert names == [(name, peer) for peer in ("10.99.0.2", "10.99.0.6") for name in order]
+    first, second = (named for name, _, named in speaker.calls if name == "neighbor_add")
+    assert first["password"] == b"a-secret"
+    assert "a-secret" not in f"{first!r} {first['password']!s} {speaker.calls}"
+    assert (second["password"], second["remote_port"]) == (None, 1179)
+    assert first["enable_ipv4"]
+    assert first["enable_ipv6"]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "family", "denied"),
+    [
+        ("10.1.0.0/16", RF_IPv4_UC, False),
+        ("172.16.0.0/12", RF_IPv4_UC, True),
+        ("2001:db8::/32", RF_IPv6_UC, True),
+    ],
+)
+def test_filters_are_ours_in_both_families(
+    bgp: Bgp, prefix: str, family: Any, denied: bool
+) -> None:
+    filters = next(args[1] for name, args, _ in bgp._speaker.calls if name == "in_filter_set")
+    path = SimpleNamespace(nlri=SimpleNamespace(prefix=prefix))
+    (mine,) = [entry.clone() for entry in filters if family == entry.ROUTE_FAMILY]
+    assert mine.evaluate(path) == (mine.POLICY_DENY, denied)
+
+
+def test_actions_are_carried_out(bgp: Bgp, monkeypatch: pytest.MonkeyPatch) -> None:
+    speaker = bgp._speaker
+    speaker.calls.clear()
+    bgp.announce(Announce(NET))
+    bgp.withdraw(Withdraw(NET))
+    called: list[tuple[str, dict[str, Any]]] = []
+    monkeypatch.setattr(
+        "lisp_sdn.apps.bgp.call", lambda name, **named: called.append((name, named))
+    )
+    bgp.shut_neighbour(ShutNeighbour(ipaddress.ip_address("10.99.0.2")))
+    assert called == [
+        ("neighbor.update", {"ip_address": "10.99.0.2", "changes": {"enabled": False}})
+    ]
+    bgp.close()
+    assert speaker.calls == [
+        ("prefix_add", ("10.1.0.0/16",), {}),
+        ("prefix_del", ("10.1.0.0/16",), {}),
+        ("shutdown", (), {}),
+    ]
+
+
+def test_routes_and_sessions_reach_the_brain(bgp: Bgp, brain: FakeBrain) -> None:
+    handlers = bgp._speaker.made[1]
+    path = SimpleNamespace(
+        source=SimpleNamespace(ip_address="10.99.0.2"),
+        get_pattr=lambda number: SimpleNamespace(path_seg_list=[[64513, 64600], {64700}]),
+    )
+    best = SimpleNamespace(
+        prefix="2001:db8::/32", nexthop="::ffff:10.99.0.2", is_withdraw=False, path=path
+    )
+    handlers["best_path_change_handler"](best)
+    peer = ipaddress.ip_address("10.99.0.2")
+    network = ipaddress.ip_network("2001:db8::/32")
+    expected = BgpRoute(network, peer, peer, (64513, 64600, 64700))
+    assert brain.named("bgp_route") == [(expected, 100.0)]
+    best.is_withdraw = True
+    handlers["best_path_change_handler"](best)
+    assert brain.named("bgp_route_gone") == [(network, 100.0)]
+    handlers["peer_up_handler"]("10.99.0.2", 64513)
+    handlers["peer_down_handler"]("10.99.0.2", 64513)
+    told = [call[0] for call in brain.named("bgp_session")]
+    assert told == [BgpSession(peer, True), BgpSession(peer, False)]
+
+
+def test_a_port_in_use_ends_the_start_with_a_plain_reason() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ListenError, match=f"BGP: cannot listen on TCP 127.0.0.1:{port}"):
+            check_port(Endpoint(LOOPBACK, port))
+
+
+class NotedSocket:
+    """Keeps what the kernel would be told."""
+
+    def __init__(self, family: int) -> None:
+        self.family = family
+        self.options: list[tuple[int, int, bytes]] = []
+
+    def setsockopt(self, level: int, option: int, value: bytes) -> None:
+        self.options.append((level, option, value))
+
+
+@pytest.mark.parametrize(
+    ("address", "family", "offset"),
+    [("10.99.0.2", socket.AF_INET, 4), ("2001:db8::2", socket.AF_INET6, 8)],
+)
+def test_the_md5_key_is_laid_out_as_the_kernel_wants_it(
+    address: str, family: int, offset: int
+) -> None:
+    sock = NotedSocket(family)
+    set_tcp_md5(sock, address, Password(b"a-secret"))
+    set_tcp_md5(sock, address, "")
+    (level, option, value), (_, _, ended) = sock.options
+    packed = ipaddress.ip_address(address).packed
+    assert (level, option, len(value)) == (socket.IPPROTO_TCP, 14, 216)
+    assert value[offset : offset + len(packed)] == packed
+    assert int.from_bytes(value[130:132], "little") == len(b"a-secret")
+    assert value[136:216].rstrip(b"\0") == b"a-secret"
+    assert ended[130:132] == b"\0\0"
