@@ -18,7 +18,17 @@ from lisp_sdn.mapping.store import MemoryStore
 from lisp_sdn.mapping.system import MapSystem
 from lisp_sdn.model import RegisteredPolicy
 from lisp_sdn.rules import Ruleset
-from lisp_sdn.wire import MapNotify, MapRegister, auth, decode
+from lisp_sdn.wire import (
+    Ecm,
+    MapNotify,
+    MapRegister,
+    MapReply,
+    MapRequest,
+    RequestRecord,
+    auth,
+    decode,
+)
+from lisp_sdn.xtr.requests import Resolve
 
 ONE, TWO = ipaddress.ip_address("192.0.2.53"), ipaddress.ip_address("192.0.2.54")
 US = ipaddress.ip_address("192.0.2.10")
@@ -35,6 +45,7 @@ XTR: dict[str, Any] = {
     "rlocs": [{"rloc": "198.51.100.1"}],
     "eid_ports": [{"name": "lan", "gateways": ["10.1.0.254/16"]}],
     "map_servers": [str(ONE), str(TWO)],
+    "map_resolvers": [str(ONE), str(TWO)],
 }
 NOW = 1_000_000.0
 
@@ -56,8 +67,12 @@ class World:
         self.sent: Counter[IPAddress] = Counter()
         self.events: list[Event] = []
         self.drops: list[Dropped] = []
-        self._carry_out(self.us.start(NOW))
-        self._carry_out(self.us.switch_connected(SwitchConnected(0xA1, ()), NOW))
+        self.connect()
+
+    def connect(self) -> None:
+        """Start our controller; the switch is there."""
+        self._carry_out(self.us.start(self.now))
+        self._carry_out(self.us.switch_connected(SwitchConnected(0xA1, ()), self.now))
 
     @staticmethod
     def _server(config: Config) -> MapSystem:
@@ -162,6 +177,41 @@ def test_a_register_of_many_parts_survives_the_loss_of_answers(lost: set[IPAddre
     world.advance(40)
     assert world.registered() == {ONE: 60, TWO: 60}
     assert not list(world.us.registering.problems("xa"))
+
+
+def test_a_restarted_etr_goes_on_with_greater_nonces() -> None:
+    world = World()
+    world.advance(30)
+    config = world.us.config
+    world.us = Controller(config, store=MemoryStore(), rng=random.Random(3))
+    world.connect()
+    world.advance(200)
+    assert world.registered() == {ONE: 1, TWO: 1}
+
+
+def test_an_itr_of_ours_asks_several_map_resolvers_in_turn() -> None:
+    """In an ECM whose inner destination is the EID; the answer goes to the ITR's own RLOC."""
+    world = World()
+    wanted = EidPrefix.from_text("10.1.2.3/32")
+    rloc = ipaddress.ip_address("198.51.100.1")
+    request = MapRequest(77, None, (rloc,), (RequestRecord(wanted),))
+    asked = []
+    for attempt in range(3):
+        (sent,) = world.us.settle([Resolve("xa", request, attempt)], world.now)
+        assert isinstance(sent, SendControl)
+        ecm = decode(sent.data)
+        assert isinstance(ecm, Ecm)
+        assert ecm.destination == Endpoint(ipaddress.ip_address("10.1.2.3"), 4342)
+        assert decode(ecm.payload) == request
+        asked.append(sent.destination.address)
+        server = world.servers[sent.destination.address]
+        (answer,) = server.receive(sent.data, Endpoint(US, 4342), world.now)
+        assert isinstance(answer, SendControl)
+        assert answer.destination == Endpoint(rloc, 4342)
+        reply = decode(answer.data)
+        assert isinstance(reply, MapReply)
+        assert (reply.nonce, reply.records[0].eid) == (77, PREFIX)
+    assert asked == [ONE, TWO, ONE]
 
 
 def forged(world: World, **more: Any) -> bytes:
