@@ -101,7 +101,8 @@ def _decapsulate(journal: Journal, etr: XtrSettings, core: Core, flight: Flight)
             )
         journal.stop(
             step,
-            f"xTR {etr.name} does not decapsulate packets to {flight.rloc}",
+            f"xTR {etr.name} does not decapsulate packets to {flight.rloc}"
+            + (f": {'; '.join(state.problems)}" if state.problems else ""),
             "not-decapsulated",
             f"lispctl show flows {etr.name}; lispctl show xtr {etr.name}",
             outcome.details,

@@ -36,6 +36,24 @@ class Core(Protocol):
         """The rules that the switch should hold and this packet can meet."""
 
 
+class Snapshot:
+    """A core whose state is put together once: counting its rules takes time."""
+
+    def __init__(self, core: Core) -> None:
+        self._state: XtrState | None = None
+        self._core = core
+        self.local_eid = core.local_eid
+        self.local_eids = core.local_eids
+        self.cached = core.cached
+        self.rules_for = core.rules_for
+
+    def state(self) -> XtrState:
+        """As it was when it was first asked for."""
+        if self._state is None:
+            self._state = self._core.state()
+        return self._state
+
+
 class Explaining(Protocol):
     """The ingress policies."""
 
@@ -80,15 +98,15 @@ def places(config: Config, cores: Mapping[str, Core], iid: int, address: IPAddre
     """Where an EID may be, the likeliest first: seen there, switch connected, as configured."""
     found: list[tuple[int, bool, bool, int, Place]] = []
     for xtr in config.xtrs:
-        core = cores[xtr.name]
-        state = core.state()
-        host = core.local_eid(iid, address)
-        numbers = {port.number: port.name for port in state.ports}
         for port in xtr.eid_ports:
             lengths = [g.network.prefixlen for g in port.gateways if address in g.network]
             if port.iid != iid or not lengths:
                 continue
-            here = host if host is not None and numbers.get(host.port) == port.name else None
+            core = cores[xtr.name]
+            state = core.state()
+            host = core.local_eid(iid, address)
+            info = port_info(state, port.name)
+            here = host if host and info and host.port == info.number else None
             order = (-max(lengths), here is None, state.connected_since is None, len(found))
             found.append((*order, Place(xtr, port, here)))
     return [place for *_, place in sorted(found, key=lambda item: item[:4])]

@@ -1,23 +1,28 @@
-"""The steps of the way: the ITR's side in this file, RLOC, ETR and delivery in `arrival`."""
+"""The steps of the way: source, switch, map-cache and flow tables of the ITR.
+
+Policy and mapping are in `answers`; RLOC, ETR and delivery in `arrival`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 from lisp_sdn.address import IPAddress
-from lisp_sdn.model import UNUSABLE_PRIORITY, Answer, Locator
+from lisp_sdn.model import Answer, Locator
 from lisp_sdn.rules import CookieClass
 from lisp_sdn.trace import tables
+from lisp_sdn.trace.answers import ask
 from lisp_sdn.trace.arrival import Flight, arrive, deliver
 from lisp_sdn.trace.journal import Ended, Journal, duration, locators_text
 from lisp_sdn.trace.places import (
     Core,
     Network,
     Place,
+    Snapshot,
     endpoints,
     gateway_of,
-    longest,
     other_iids,
     owner,
     places,
@@ -25,7 +30,7 @@ from lisp_sdn.trace.places import (
 )
 from lisp_sdn.trace.tables import End
 from lisp_sdn.trace.values import Endpoint, Packet, StepName, Trace, Verdict
-from lisp_sdn.views import MapCacheEntry, MappingEntry, Origin
+from lisp_sdn.views import MapCacheEntry
 from lisp_sdn.xtr.pipeline import TableId
 
 PATIENCE = 5.0
@@ -44,7 +49,8 @@ class Tracer:
 
     def trace(self, packet: Packet, now: float) -> Trace:
         """The way of a packet as things are. now: epoch seconds. Changes and sends nothing."""
-        walk = _Walk(self._network, self._cores, packet, now)
+        cores = {name: Snapshot(core) for name, core in self._cores.items()}
+        walk = _Walk(self._network, cores, packet, now)
         verdict = walk.go()
         journal = walk.journal
         return Trace(packet, tuple(journal.steps), verdict, journal.xtr, journal.rloc, journal.etr)
@@ -71,7 +77,7 @@ class _Walk:
             self._switch(place)
             if self._is_local(place):
                 return self._to_neighbour(place)
-            answer = self._policy_and_mapping(place)
+            answer = ask(self.journal, self.network, self.packet, place.xtr, self.now)
             cached = self._map_cache(place, answer)
             flight = self._tables(place, answer, cached)
             arrive(self.journal, self.network, self.cores, flight)
@@ -109,7 +115,7 @@ class _Walk:
             self.journal.ok(step, f"{where}{site}, MAC address {place.host.mac}", others)
         return place
 
-    def _nowhere(self, address: IPAddress) -> None:
+    def _nowhere(self, address: IPAddress) -> NoReturn:
         step, packet, config = StepName.SOURCE, self.packet, self.network.config
         elsewhere = other_iids(config, packet.iid, address)
         if elsewhere:
@@ -185,109 +191,6 @@ class _Walk:
         self.journal.etr = place.xtr.name
         deliver(self.journal, place.xtr, self.packet, outcome)
         return self.journal.verdict
-
-    # --- what it is told -----------------------------------------------------------------
-
-    def _policy_and_mapping(self, place: Place) -> Answer | None:
-        """The answer to the xTR's Map-Request; None when another Map-Resolver gives it."""
-        packet, resolvers = self.packet, place.xtr.map_resolvers
-        if resolvers:
-            names = ", ".join(map(str, resolvers))
-            text = f"xTR {place.xtr.name} asks the Map-Resolver {names}"
-            self.journal.note(StepName.POLICY, f"{text}, whose policies count", "not-embedded")
-            self.journal.note(StepName.MAPPING, f"{text}, not this controller", "not-embedded")
-            return None
-        requester = self.network.requester(place.xtr.name, packet.source)
-        self._policy(place, packet)
-        answer = self.network.answer(packet.destination, requester, self.now)
-        self._mapping(answer, longest(self.network, packet.destination, self.now))
-        return answer
-
-    def _policy(self, place: Place, packet: Packet) -> None:
-        step = StepName.POLICY
-        requester = self.network.requester(place.xtr.name, packet.source)
-        explanation = self.network.policy.explain(packet.destination, requester, self.now)
-        if explanation is None:
-            self.journal.ok(step, "nothing is registered for the destination: no policy applies")
-            return
-        details = tuple(
-            f"rule {rule.rule}: {rule.verdict.value}" + (f" ({rule.detail})" if rule.detail else "")
-            for rule in explanation.steps
-        )
-        answer = explanation.answer
-        if answer.rule is None:
-            why = f" ({explanation.detail})" if explanation.detail else ""
-            self.journal.ok(step, f"no rule decides: as registered{why}", details)
-            return
-        text = f"rule {answer.rule} of site {explanation.site} decides"
-        if answer.mapping.negative:
-            self.journal.stop(
-                step,
-                f"{text}: {answer.mapping.action.text}",
-                "policy-denied",
-                f"lispctl policy explain --to '{packet.destination}' --from '{packet.source}' "
-                f"--xtr {place.xtr.name}",
-                details,
-            )
-        shown = f"{text}: {locators_text(answer.mapping.locators)}"
-        if answer.warnings:
-            self.journal.note(step, shown, "policy-warning", "; ".join(answer.warnings), details)
-        else:
-            self.journal.ok(step, shown, details)
-
-    def _mapping(self, answer: Answer, entry: MappingEntry | None) -> None:
-        step, mapping = StepName.MAPPING, answer.mapping
-        if mapping.negative:
-            self._unmapped(answer, entry)
-        assert entry is not None
-        static = entry.origin is Origin.STATIC
-        origin = "static" if static else f"registered by site {entry.site}"
-        text = f"{mapping.eid}, {origin}: {locators_text(mapping.locators)}"
-        if not any(locator.usable for locator in mapping.locators):
-            self.journal.stop(
-                step,
-                text + ": none of them may be used",
-                "no-usable-rloc",
-                f"priority {UNUSABLE_PRIORITY} and RLOCs reported down carry nothing: mend the "
-                + ("static mapping" if static else f"registration or policy of site {entry.site}"),
-            )
-        self.journal.ok(step, text)
-
-    def _unmapped(self, answer: Answer, entry: MappingEntry | None) -> None:
-        step, packet, config = StepName.MAPPING, self.packet, self.network.config
-        negative = f"{answer.mapping.eid}: negative, {answer.mapping.action.text}"
-        if entry is not None and entry.mapping.negative:
-            self.journal.stop(
-                step,
-                f"{negative}, by a static mapping",
-                "negative",
-                f"lispctl mapping delete '{entry.eid}', if that is not wanted",
-            )
-        site = owner(config, packet.destination)
-        if site is not None:
-            last = self.network.site_state(site, self.now).last_registration
-            ago = "never" if last is None else f"last {duration(self.now - last)} ago"
-            self.journal.stop(
-                step,
-                f"{negative}: site {site} may register it and has not ({ago})",
-                "not-registered",
-                f"lispctl show site {site}; lispctl show refusals",
-            )
-        elsewhere = other_iids(config, packet.iid, packet.to_address)
-        if elsewhere:
-            self.journal.stop(
-                step,
-                f"{negative}: in instance-ID {packet.iid} nobody has it, but it is in "
-                + " and ".join(elsewhere),
-                "other-iid",
-                "instance-IDs are separate: put both ports in one, or trace in the other",
-            )
-        self.journal.stop(
-            step,
-            f"{negative}: no site and no static mapping has this EID",
-            "no-mapping",
-            "configure a site with its EID-prefix, or lispctl mapping set",
-        )
 
     # --- the ITR -------------------------------------------------------------------------
 
@@ -379,7 +282,7 @@ class _Walk:
             )
             return Flight(packet, outcome.frame, outcome.source, outcome.rloc, cached)
         if outcome.end is not End.MISS or self.journal.verdict is not Verdict.RESOLVES:
-            self._dropped(outcome)
+            self._dropped(outcome, cached)
         assert answer is not None
         self.journal.note(
             step,
@@ -400,7 +303,7 @@ class _Walk:
             )
         return Flight(packet, outcome.frame or self._frame(place), *outer, cached)
 
-    def _dropped(self, outcome: tables.Outcome) -> None:
+    def _dropped(self, outcome: tables.Outcome, cached: MapCacheEntry | None = None) -> NoReturn:
         text, suggestion = f"{outcome.table_text}: {outcome.end.value}", "lispctl show refusals"
         reason = f"{outcome.end.value}-in-table-{outcome.table}"
         if outcome.kind is CookieClass.PENDING:
@@ -413,9 +316,16 @@ class _Walk:
             text += ": the source EID is not one of this port"
             reason = "source-guard"
         elif outcome.table in (TableId.MAP_CACHE, TableId.SPREAD):
-            text += ": no RLOC of the entry can carry traffic now"
+            text += ": no RLOC of the entry can carry traffic now" + _states(cached)
             reason, suggestion = "no-rloc-up", "lispctl show map-cache; lispctl show xtr"
         self.journal.stop(StepName.FLOW_TABLES, text, reason, suggestion, outcome.details)
+
+
+def _states(entry: MapCacheEntry | None) -> str:
+    if entry is None:
+        return ""
+    found = (f"{status.locator.rloc} {status.state.value}" for status in entry.locators)
+    return f" ({', '.join(found)})"
 
 
 def _usable(locators: tuple[Locator, ...]) -> list[Locator]:

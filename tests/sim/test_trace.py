@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from test_controller import ControlledNetwork
 from xtr_network import CONFIG
 
 from lisp_sdn.address import EidPrefix
+from lisp_sdn.api import Api, Request
 from lisp_sdn.model import Act, Locator, Mapping
 from lisp_sdn.trace import Mark, Packet, Step, StepName, Trace, Verdict
 from lisp_sdn.xtr.frames import UDP
@@ -253,10 +257,101 @@ def test_a_site_that_has_not_registered() -> None:
     assert (str(foreign.eid), foreign.site) == ("[1] 10.3.0.1/32", "c")
 
 
+def test_rlocs_without_an_uplink(network: ControlledNetwork) -> None:
+    """One that is down is avoided; without any, the trace names them all."""
+    ping(network)
+    ours = [entry.rloc for entry in network["xb"].settings.rlocs]
+    xtr = network["xa"].xtr
+    network.do(network["xa"], xtr.rlocs_changed(frozenset(ours[:1]), frozenset(), network.now))
+    found = trace(network)
+    assert (found.verdict, found.rloc) == (Verdict.DELIVERED, ours[1])
+    network.do(network["xa"], xtr.rlocs_changed(frozenset(ours), frozenset(), network.now))
+    step = stopped(trace(network), StepName.FLOW_TABLES, "no-rloc-up")
+    assert "192.0.2.2 unreachable, 2001:db8:ffff::2 unreachable" in step.text
+
+
+def test_a_drained_rloc_that_is_the_last(network: ControlledNetwork) -> None:
+    ping(network)
+    ours = frozenset(entry.rloc for entry in network["xb"].settings.rlocs)
+    xtr = network["xa"].xtr
+    network.do(network["xa"], xtr.rlocs_changed(frozenset(), ours, network.now))
+    found = trace(network)
+    assert found.verdict is Verdict.DELIVERED
+    assert [step.reason for step in found.steps if step.mark is Mark.NOTE] == ["rloc-drained"]
+
+
+def test_no_common_address_family() -> None:
+    """The mapping has an IPv6 RLOC only, and the ITR has none."""
+    text = CONFIG.replace('[{rloc: 192.0.2.1}, {rloc: "2001:db8:ffff::1"}]', "[{rloc: 192.0.2.1}]")
+    network = ControlledNetwork(text)
+    network.start()
+    mapping = Mapping(eid("[1] 10.2.0.0/16"), (Locator(eid("2001:db8:ffff::2").network[0]),))
+    network.carry_out(network.controller.management.set_mapping(mapping, network.now))
+    step = stopped(trace(network), StepName.RLOC, "no-route")
+    assert "whose RLOCs are 192.0.2.1" in step.text
+
+
+def test_rlocs_that_may_not_be_used(network: ControlledNetwork) -> None:
+    mapping = Mapping(eid("[1] 10.2.0.0/16"), (Locator(eid("192.0.2.2").network[0], 255),))
+    network.carry_out(network.controller.management.set_mapping(mapping, network.now))
+    stopped(trace(network), StepName.MAPPING, "no-usable-rloc")
+
+
+def test_a_map_resolver_of_others() -> None:
+    """Its answer is not known here before the ITR has it."""
+    network = ControlledNetwork(
+        CONFIG.replace("site: a\n", "site: a\n    map_resolvers: [198.51.100.1]\n")
+    )
+    network.start()
+    found = trace(network)
+    assert found.verdict is Verdict.RESOLVES
+    assert found.steps[-1].name is StepName.MAP_CACHE
+    assert [step.reason for step in found.steps[2:]] == ["not-embedded", "not-embedded", "miss"]
+
+
+def test_every_pair_over_rest(network: ControlledNetwork) -> None:
+    """The endpoints that REST names can be traced there and back."""
+    ping(network)
+    api = Api(network.controller.management)
+
+    def get(path: str, **query: str) -> Any:
+        request = Request("GET", f"/lisp/v1{path}", query, {}, b"")
+        response, actions = api.handle(request, network.now)
+        assert (response.status, actions) == (200, []), response.body
+        return json.loads(response.body)
+
+    places = get("/trace/endpoints")["items"]
+    verdicts = {}
+    for one, other in itertools.permutations(places, 2):
+        same = one["eid"].split()[0] == other["eid"].split()[0]
+        if same and (":" in one["eid"]) == (":" in other["eid"]):
+            found = get("/trace", source=one["eid"], destination=other["eid"])
+            verdicts[one["xtr"], one["eid"]] = (found["verdict"], found["steps"][-1]["reason"])
+    assert verdicts == {
+        ("xa", "[1] 10.1.0.1/32"): ("delivered", None),
+        ("xb", "[1] 10.2.0.1/32"): ("delivered", None),
+        ("xa", "[2] 10.1.0.1/32"): ("stopped", "host-unknown"),
+        ("xb", "[2] 10.2.0.1/32"): ("stopped", "host-unknown"),
+        ("xa", "[1] 2001:db8:1::1/128"): ("stopped", "host-unknown"),
+        ("xb", "[1] 2001:db8:2::1/128"): ("stopped", "host-unknown"),
+    }
+
+
 def test_a_port_that_is_down_or_gone(network: ControlledNetwork) -> None:
     port = replace(network["xa"].ports[1], up=False)
     network.carry_out(network.controller.port_changed(0xA, port, network.now))
     stopped(trace(network), StepName.SWITCH, "port-down")
+    site = network["xa"]
+    for gone, reason in (("p1", "no-port"), ("lisp0", "no-tunnel-port")):
+        ports = tuple(port for port in site.ports if port.name != gone)
+        rules = site.switch.ruleset()
+        network.carry_out(network.controller.installed(0xA, ports, rules, network.now))
+        found = trace(network)
+        assert found.verdict is Verdict.STOPPED
+        assert found.steps[-1].reason == reason
+        back = trace(network, RIGHT, LEFT).steps[-1]
+        assert back.reason == ("not-decapsulated" if gone == "p1" else reason)
+        assert repr(gone) in back.text
 
 
 def test_ipv6_too(network: ControlledNetwork) -> None:
