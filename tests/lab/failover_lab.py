@@ -110,6 +110,8 @@ class Lab:
             config = self._settings(self.net)
             for rloc, priority in zip(config["xtrs"][0]["rlocs"], (1, 2), strict=True):
                 rloc["priority"] = priority
+            # Or every further cut in a row would be a longer wait.
+            config["reachability"] = {"recovery_limit": 1.0}
             self.net.ctl.start(config)
             poll("every switch to connect", lambda: self._ready(self.net), 20)
             poll("a ping through the overlay", lambda: self.b1.ping(WEB, 2, 0.1).received == 2, 20)
