@@ -161,8 +161,10 @@ class LispSdnApp(app_manager.RyuApp):
             speaker = self.config.bgp
             LOGGER.info("BGP: AS %d, listening on TCP %s", speaker.as_number, speaker.listen)
         self.dispatcher.event(self.brain.start)
-        # What was recovered stays: the garbage collector need not walk it again and again.
+        # What was recovered stays: the garbage collector need not walk it again and again. Nor is
+        # there much for it: reference counts free what an event leaves.
         gc.freeze()
+        gc.set_threshold(100_000, 50, 100)
         self.control.start()
         self.rest.start()
         host, port = settings.openflow_endpoint()
