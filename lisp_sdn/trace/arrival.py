@@ -67,7 +67,17 @@ def _rloc(journal: Journal, flight: Flight, core: Core | None) -> None:
             step, f"{text}: used because no other is left", "rloc-drained", "lispctl xtr undrain"
         )
     else:
-        journal.ok(step, text)
+        journal.ok(step, text, _others(flight))
+
+
+def _others(flight: Flight) -> tuple[str, ...]:
+    """The other RLOCs of the entry: the switch may spread other flows over them."""
+    return tuple(
+        f"beside it: RLOC {status.locator.rloc} {status.state.value}, priority "
+        f"{status.locator.priority}, weight {status.locator.weight}"
+        for status in (flight.cached.locators if flight.cached else ())
+        if status.locator.rloc != flight.rloc
+    )
 
 
 def _status(flight: Flight, core: Core | None) -> LocatorStatus | None:

@@ -25,7 +25,7 @@ from lisp_sdn.rules import (
     cookie_class,
 )
 from lisp_sdn.views import XtrState
-from lisp_sdn.xtr.pipeline import IID_MASK, Punt, TableId
+from lisp_sdn.xtr.pipeline import FROM_TUNNEL, IID_MASK, METADATA_MASK, Punt, TableId
 from lisp_sdn.xtr.simulate import SimulatedSwitch
 from lisp_sdn.xtr.simulate import Trace as Walked
 
@@ -161,6 +161,9 @@ def _value(name: str, value: FieldValue, ports: dict[int, str]) -> str:
         number, mask = value
         if name == "metadata" and mask == IID_MASK:
             return f"instance-ID {number}"
+        if name == "metadata" and mask == METADATA_MASK:
+            way = "out of" if number & FROM_TUNNEL else "not from"
+            return f"instance-ID {number & IID_MASK} {way} the tunnel"
         return f"{number:#x}/{mask:#x}"
     if name in _HEXADECIMAL and isinstance(value, int):
         return f"{value:#x}"

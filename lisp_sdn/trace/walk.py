@@ -163,7 +163,7 @@ class _Walk:
                 f"bring it up on the switch: ip link set {port.name} up; is the cable in?",
             )
         assert state.connected_since is not None
-        text = f"connected since {duration(self.now - state.connected_since)}, port {port.name} up"
+        text = f"connected for {duration(self.now - state.connected_since)}, port {port.name} up"
         if state.problems:
             problems = "; ".join(state.problems)
             self.journal.note(StepName.SWITCH, f"{text}, but {problems}", "switch-problem")
@@ -273,8 +273,7 @@ class _Walk:
             self.journal.no_tunnel_port(step, place.xtr)
         if outcome.end is End.ENCAPSULATED:
             assert outcome.rloc is not None
-            several = len(_usable(tuple(s.locator for s in cached.locators) if cached else ()))
-            spread = ", one of those that the switch's hash spreads flows over" * (several > 1)
+            spread = ", one of those that the switch's hash spreads flows over" * _spreads(cached)
             self.journal.ok(
                 step,
                 f"{outcome.table_text}: from {outcome.source} to RLOC {outcome.rloc}{spread}",
@@ -319,6 +318,13 @@ class _Walk:
             text += ": no RLOC of the entry can carry traffic now" + _states(cached)
             reason, suggestion = "no-rloc-up", "lispctl show map-cache; lispctl show xtr"
         self.journal.stop(StepName.FLOW_TABLES, text, reason, suggestion, outcome.details)
+
+
+def _spreads(entry: MapCacheEntry | None) -> bool:
+    """Whether the switch may choose among several RLOCs."""
+    usable = _usable(tuple(status.locator for status in entry.locators)) if entry else []
+    best = min((locator.priority for locator in usable), default=0)
+    return sum(locator.priority == best for locator in usable) > 1
 
 
 def _states(entry: MapCacheEntry | None) -> str:

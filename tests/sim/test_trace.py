@@ -73,6 +73,9 @@ def test_a_packet_that_arrives(network: ControlledNetwork) -> None:
     texts = {step.name: step.text for step in found.steps}
     assert "port p1 of xTR xa, site a, MAC address 02:00:00:00:01:01" in texts[StepName.SOURCE]
     assert "[1] 10.2.0.0/16 by map-reply, 2.0 s old" in texts[StepName.MAP_CACHE]
+    (beside,) = next(step for step in found.steps if step.name is StepName.RLOC).details
+    assert beside.startswith("beside it: RLOC ")
+    assert "up, priority 1, weight 100" in beside
     assert texts[StepName.DELIVERY].endswith("by port p1 of xTR xb to 02:00:00:00:02:01")
 
 
