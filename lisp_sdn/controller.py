@@ -494,6 +494,10 @@ class Controller:
             reason = "dont-reply" if rlocs else "no-itr-rloc"
             return [Dropped(where, reason, "Map-Request without an answer", sender)]
         target = next((r for r in rlocs if r.version == rloc.version), rlocs[0])
+        speaker = rloc if rloc.version == target.version else xtr.source_rloc(target.version)
+        if speaker is None:
+            detail = f"{target}: no RLOC of ours has that address family"
+            return [Dropped(where, "no-itr-rloc", detail, sender)]
         intake = self.mapping.intake
         refused = intake.limited(target, now)
         if refused is not None:
@@ -516,7 +520,7 @@ class Controller:
         if intake.amplifies(len(data), len(arrival.datagram)):
             detail = f"{len(data)} octets for {len(arrival.datagram)}"
             return [Dropped(where, "amplification", detail, sender)]
-        return self._send_as(xtr, rloc, data, Endpoint(target, arrival.source.port), now)
+        return self._send_as(xtr, speaker, data, Endpoint(target, arrival.source.port), now)
 
     def _send_as(
         self, xtr: Xtr, rloc: IPAddress, data: bytes, destination: Endpoint, now: float

@@ -244,6 +244,8 @@ class Underlay:
         if not self.up(source):
             return [self._drop("rloc-without-uplink", str(source))]
         address = destination.address
+        if address.version != source.version:
+            return [self._drop("address-family", f"{source} to {destination}")]
         direct = self._hops.get(address)
         hop_address = self._rlocs[source].next_hop or address
         hop = self._hops.get(hop_address) or direct

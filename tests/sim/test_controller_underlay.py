@@ -58,7 +58,10 @@ FOREIGN = Endpoint(ip_address("203.0.113.9"), 4342)
 
 @pytest.fixture
 def controller() -> Controller:
-    made = Controller(load(CONFIG), store=MemoryStore(), rng=random.Random(1))
+    return connected(Controller(load(CONFIG), store=MemoryStore(), rng=random.Random(1)))
+
+
+def connected(made: Controller) -> Controller:
     made.start(1000.0)
     made.switch_connected(SwitchConnected(UNDERLAY, PORTS), 1000.0)
     made.installed(UNDERLAY, PORTS, Ruleset(), 1000.0)
@@ -109,6 +112,25 @@ def answer_arp(controller: Controller, router: Endpoint) -> list[Action]:
     body += bytes.fromhex("0200000000aa") + ip_address("192.0.2.1").packed
     frame = bytes.fromhex("0200000000aa 0200000000bb 0806") + body
     return controller.packet_in(PacketIn(UNDERLAY, 0, 0, 1, frame), 1001.5)
+
+
+def test_an_itr_of_the_other_address_family(controller: Controller) -> None:
+    record = RequestRecord(EidPrefix.from_text("[1] 10.1.0.0/16"))
+    itr = ip_address("2001:db8:9::1")
+    (dropped,) = heard(controller, MapRequest(7, None, (itr,), (record,)).serialize())
+    assert isinstance(dropped, Dropped)
+    assert dropped.reason == "no-itr-rloc"
+
+
+def test_it_is_answered_from_an_rloc_of_its_family() -> None:
+    both = CONFIG.replace("{rloc: 192.0.2.129,", "{rloc: '2001:db8::129',")
+    made = connected(Controller(load(both), store=MemoryStore(), rng=random.Random(1)))
+    record = RequestRecord(EidPrefix.from_text("[1] 10.1.0.0/16"))
+    itr = ip_address("2001:db8:9::1")
+    (asked,) = heard(made, MapRequest(7, None, (itr,), (record,)).serialize())
+    assert isinstance(asked, PacketOut)
+    solicitation = parse_ip(parse_ethernet(asked.frame).payload)
+    assert str(solicitation.source) == "2001:db8::129"
 
 
 def test_nobody_is_flooded_by_our_answers(controller: Controller) -> None:
