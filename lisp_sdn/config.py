@@ -265,6 +265,18 @@ class StaticMapping(Settings):
         ).with_locators(tuple(entry.locator for entry in self.locators))
 
 
+class UsePetr(Settings):
+    """The Proxy-ETRs of an instance-ID (RFC 6832 section 6): where ITRs send what is to be natively
+    forwarded.
+
+    when: "ipv6-over-ipv4-only" is for IPv6 EIDs, and only at xTRs without an IPv6 RLOC.
+    """
+
+    iid: Iid = 0
+    when: Literal["always", "ipv6-over-ipv4-only"] = "always"
+    locators: tuple[LocatorSettings, ...] = Field(min_length=1, max_length=32)
+
+
 class ControlSettings(Settings):
     """LISP control sockets (UDP)."""
 
@@ -349,6 +361,7 @@ class Config(Settings):
     sites: tuple[SiteSettings, ...] = ()
     xtrs: tuple[XtrSettings, ...] = ()
     mappings: tuple[StaticMapping, ...] = ()
+    use_petr: tuple[UsePetr, ...] = ()
     policies: tuple[SitePolicy, ...] = ()
     control: ControlSettings = ControlSettings()
     rest: RestSettings = RestSettings()
@@ -424,6 +437,7 @@ def check(config: Config) -> Iterator[Problem]:
     yield from _check_datapaths(config)
     for index, xtr in enumerate(config.xtrs):
         yield from _check_xtr(config, f"xtrs[{index}]", xtr)
+    yield from _check_petrs(config)
     yield from check_policies(config, config.policies)
     yield from check_rest(config.rest, [site.name for site in config.sites])
     if config.bgp is not None:
@@ -527,6 +541,21 @@ def _check_xtr(config: Config, path: str, xtr: XtrSettings) -> Iterator[Problem]
         for a, address in enumerate(addresses):
             if any(own.contains(address) for own in registered if own.iid == 0):
                 yield f"{path}.{key}[{a}]", f"{address} is an EID of this site, expected an RLOC"
+
+
+def _check_petrs(config: Config) -> Iterator[Problem]:
+    own = {entry.rloc: xtr.name for xtr in config.xtrs for entry in xtr.rlocs}
+    yield from _unique("use_petr", "iid", [str(entry.iid) for entry in config.use_petr])
+    for p, petr in enumerate(config.use_petr):
+        rlocs = [entry.rloc for entry in petr.locators]
+        yield from _unique(f"use_petr[{p}].locators", "rloc", [str(rloc) for rloc in rlocs])
+        for r, rloc in enumerate(rlocs):
+            path = f"use_petr[{p}].locators[{r}].rloc"
+            mistake = _rloc_problem(rloc)
+            if mistake:
+                yield path, mistake
+            elif rloc in own:
+                yield path, f"{rloc} is of xTR {own[rloc]}, which is no Proxy-ETR"
 
 
 def check_policies(config: Config, policies: tuple[SitePolicy, ...]) -> Iterator[Problem]:

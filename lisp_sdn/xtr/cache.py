@@ -29,10 +29,11 @@ LOCAL_MAXIMUM = 24 * 3600.0
 
 
 class Via(StrEnum):
-    """Where an entry comes from."""
+    """Where an entry comes from. petr: a Natively-Forward answer, by way of a Proxy-ETR."""
 
     MAP_REPLY = "map-reply"
     ADOPTED = "adopted"
+    PETR = "petr"
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ from lisp_sdn.xtr import rlocsets
 from lisp_sdn.xtr.cache import CacheKey, Entry, MapCache, Via, lifetime
 from lisp_sdn.xtr.neighbours import Neighbours
 from lisp_sdn.xtr.outbox import Outbox
+from lisp_sdn.xtr.petr import Petrs
 from lisp_sdn.xtr.queue import HoldKey
 from lisp_sdn.xtr.timers import Timers
 from lisp_sdn.xtr.topology import Topology
@@ -67,10 +68,12 @@ class CacheKeeper:
         timers: Timers,
         topology: Callable[[], Topology],
         neighbours: Neighbours,
+        petrs: Petrs,
         *,
         embedded: bool,
     ) -> None:
         self.cache = cache
+        self._petrs = petrs
         self._out = outbox
         self._timers = timers
         self._topology = topology
@@ -90,13 +93,16 @@ class CacheKeeper:
         """Take in the records of one Map-Reply. asked: the source EID of the Map-Request."""
         listed = sorted(records, key=lambda record: destination_of(record[0]).prefixlen)
         together = {key for key, _ in listed}
-        for key, mapping in listed:
-            self._store(key, mapping, asked, together, now)
+        for key, answer in listed:
+            mapping = self._petrs.through(answer)
+            via = Via.MAP_REPLY if mapping is answer else Via.PETR
+            self._store(key, mapping, via, asked, together, now)
 
     def _store(
         self,
         key: CacheKey,
         mapping: Mapping,
+        via: Via,
         asked: EidPrefix | None,
         together: set[CacheKey],
         now: float,
@@ -111,7 +117,7 @@ class CacheKeeper:
             entry = Entry(key, mapping, now, now, expires)
             self._insert(entry)
         entry.mapping, entry.updated, entry.expires = mapping, now, expires
-        entry.via = Via.MAP_REPLY
+        entry.via = via
         entry.asked = asked or entry.asked
         self.cache.touch(entry)
         self._schedule(entry, now)
@@ -149,7 +155,7 @@ class CacheKeeper:
             if other.destination == destination:
                 if (other.source is None) == scoped:
                     replaced.append(other)
-            elif other.mapping.negative or other.via is Via.ADOPTED:
+            elif other.mapping.negative or other.via is not Via.MAP_REPLY:
                 expires = min(expires, other.expires)
             elif not scoped:
                 replaced.append(other)

@@ -41,6 +41,7 @@ from lisp_sdn.xtr.keeper import ADOPTED_LIFETIME, CacheKeeper, Record
 from lisp_sdn.xtr.neighbours import Neighbours
 from lisp_sdn.xtr.outbox import Outbox, Owner, XtrAction
 from lisp_sdn.xtr.owners import Owners
+from lisp_sdn.xtr.petr import Petrs
 from lisp_sdn.xtr.pipeline import FROM_TUNNEL, IID_MASK, Punt
 from lisp_sdn.xtr.program import Program, set_owner
 from lisp_sdn.xtr.queue import Held, HoldQueue, host_eid
@@ -75,7 +76,8 @@ class Xtr:
         common = (self._out, self._timers, lambda: self._topology)
         self._neighbours = Neighbours(*common, self._next_hops, limits.neighbour_prime_delay)
         self._gateway = Gateway(*common, self._hosts, hold, limits.pending_resolutions)
-        self._keeper = CacheKeeper(self._cache, *common, self._neighbours, embedded=embedded)
+        petrs = Petrs(settings, config.use_petr)
+        self._keeper = CacheKeeper(self._cache, *common, self._neighbours, petrs, embedded=embedded)
         self._itr = Itr(
             settings.name,
             *common,

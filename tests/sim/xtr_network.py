@@ -94,7 +94,8 @@ class FakeMappingSystem:
             records = tuple(EidRecord.from_mapping(item) for item in (best, *more))
         else:
             hole = Mapping(self._hole(asked), (), 15, Act.NATIVELY_FORWARD)
-            records = (EidRecord.from_mapping(hole),)
+            inside = [item for item in self.mappings.values() if hole.eid.covers(item.eid)]
+            records = tuple(EidRecord.from_mapping(item) for item in (hole, *inside))
         return MapReply(request.nonce, records)
 
     def _hole(self, asked: EidPrefix) -> EidPrefix:
