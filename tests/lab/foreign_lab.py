@@ -218,8 +218,7 @@ class ForeignLab:
     def __enter__(self) -> ForeignLab:
         try:
             self.net.start()
-            self.net.ctl.start(self.net.controller_config())
-            poll("our xTR to connect", self._connected, 15)
+            self.start()
         except BaseException:
             self.net.stop()
             raise
@@ -227,6 +226,12 @@ class ForeignLab:
 
     def __exit__(self, *_: object) -> None:
         self.net.stop()
+
+    def start(self) -> None:
+        """Start the controller; what it knew before is in its store."""
+        store = {"path": str(self.net.ctl.dir / "lisp.db")}
+        self.net.ctl.start(self.net.controller_config({"store": store}))
+        poll("our xTR to connect", self._connected, 15)
 
     def _connected(self) -> bool:
         status = self.get("/status")
