@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import random
-from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address
 
@@ -100,15 +100,15 @@ def reply(nonce: int, rloc: IPAddress, *, authoritative: bool = True) -> MapRepl
 
 
 @pytest.fixture
-def lab() -> Iterator[Lab]:
-    yield Lab()
+def lab() -> Lab:
+    return Lab()
 
 
 def test_probes_go_to_every_rloc_in_use_with_jitter(lab: Lab) -> None:
     lab.run(60)
     for rloc, rtt in lab.answering.items():
         times = [at for at, probe in lab.probes if probe.destination == rloc]
-        gaps = [b - a - rtt for a, b in zip(times, times[1:], strict=False)]
+        gaps = [b - a - rtt for a, b in itertools.pairwise(times)]
         assert 0.37 < min(gaps) < 0.43
         assert 0.57 < max(gaps) < 0.63
         assert lab.state(rloc) is LocatorState.UP
