@@ -10,10 +10,12 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -100,16 +102,23 @@ class Load:
         return self.received / self.seconds
 
 
+def compiler() -> str:
+    """The C compiler of this machine."""
+    found = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if found is None:
+        raise SystemExit("no C compiler (cc): what makes the load is written in C, in bench/")
+    return found
+
+
 class Generator:
     """The load generator `loadgen.c`, compiled for this run."""
 
     def __init__(self) -> None:
-        compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-        if compiler is None:
-            raise SystemExit("no C compiler (cc): the load generator is bench/loadgen.c")
         self._directory = tempfile.TemporaryDirectory(prefix="lisp-bench-")
         self._program = str(Path(self._directory.name) / "loadgen")
-        subprocess.run([compiler, "-O2", "-o", self._program, str(HERE / "loadgen.c")], check=True)
+        subprocess.run(
+            [compiler(), "-O2", "-o", self._program, str(HERE / "loadgen.c")], check=True
+        )
         self._files = 0
 
     def messages(self, messages: Iterable[bytes]) -> Path:
@@ -159,11 +168,37 @@ while True:
 
 
 @contextlib.contextmanager
-def process(*command: str, ready: str = "ready", timeout: float = 120.0) -> Iterator[int]:
-    """A server in a process of its own; its pid, once it printed a line with `ready` in it."""
-    child = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
-    )
+def pinned(core: int | None) -> Iterator[None]:
+    """What is started meanwhile stays on one processor. None, or a machine with one: anywhere."""
+    usual = os.sched_getaffinity(0)
+    cores = sorted(usual)
+    if core is not None and len(cores) > 1:
+        os.sched_setaffinity(0, {cores[core % len(cores)]})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, usual)
+
+
+def _drain(lines: IO[str]) -> None:
+    """Read on: a server whose output nobody reads stops when the pipe is full."""
+    with contextlib.suppress(ValueError):
+        for _ in lines:
+            pass
+
+
+@contextlib.contextmanager
+def process(
+    *command: str, ready: str = "ready", timeout: float = 120.0, core: int | None = None
+) -> Iterator[int]:
+    """A server in a process of its own; its pid, once it printed a line with `ready` in it.
+
+    core: the processor that it stays on.
+    """
+    with pinned(core):
+        child = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
+        )
     try:
         assert child.stdout is not None
         deadline = time.monotonic() + timeout
@@ -176,6 +211,7 @@ def process(*command: str, ready: str = "ready", timeout: float = 120.0) -> Iter
             said.append(line)
         else:
             raise SystemExit(f"{command[:3]} ended before it was ready: {''.join(said[-5:])}")
+        threading.Thread(target=_drain, args=(child.stdout,), daemon=True).start()
         yield child.pid
     finally:
         child.terminate()

@@ -2,11 +2,14 @@
 
     python bench/mapserver.py [--prefixes N] [--seconds S] [--rounds R] [--workers 1,2,0]
                               [--only requests|registers]
+    python bench/mapserver.py --switch
 
 The load generator (bench/loadgen.c, compiled here) is another process on the same machine, so the
 server gets less than a core of its own where cores are few: replies per processor second of the
 server are printed beside replies per second. The yardstick, a blocking Python UDP echo of the same
-datagrams, is measured before and after each figure.
+datagrams, is measured before and after each figure. With --switch, ryu-manager answers Map-Requests
+while a fake switch (bench/fakeswitch.c) sends it packet-ins that each need a flow; the yardstick is
+each of the two alone.
 """
 
 from __future__ import annotations
@@ -15,13 +18,13 @@ import argparse
 import contextlib
 import hmac
 import ipaddress
-import json
 import random
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from _common import (
     Generator,
@@ -35,92 +38,28 @@ from _common import (
     random_prefixes,
     row,
 )
+from _fakeswitch import FakeSwitch
+from _overlay import (
+    DATAPATH_ID,
+    IID,
+    KEY,
+    configuration,
+    controller,
+    fill,
+    remote_prefixes,
+    write,
+)
 
 from lisp_sdn.address import EidPrefix, Endpoint
-from lisp_sdn.mapping import codec
-from lisp_sdn.mapping.database import PROXY_REPLY, USE_TTL, Database, Registrar, Registration
-from lisp_sdn.mapping.sqlite_store import SqliteStore
-from lisp_sdn.mapping.store import Change, Table
-from lisp_sdn.mapping.table import code_of
 from lisp_sdn.model import Locator
 from lisp_sdn.wire import Ecm, EidRecord, MapRegister, MapRequest, RequestRecord, auth
 
-KEY = "bench-key"
-SITE = "bench"
-ETRS = 1000
 QUESTIONS = 50_000
 """Different Map-Requests of a run, each for a host in another registered EID-prefix."""
 REGISTRATIONS = 20_000
-LOOPBACK = ipaddress.ip_address("127.0.0.1")
 
-POLICY = [
-    {
-        "name": "partner",
-        "match": {"itr_rlocs": ["198.51.100.0/24"]},
-        "action": {"deny": "policy-denied"},
-    },
-    {
-        "name": "local",
-        "match": {"itr_rlocs": ["127.0.0.0/8"]},
-        "action": {"prefer": ["203.0.113.2"]},
-    },
-]
-"""Two rules that look at who asks; every request is judged by them."""
-
-
-def configuration(directory: Path) -> Path:
-    """A site that owns half of IPv4, its policy, and limits that are in force but not reached."""
-    settings = {
-        "sites": [
-            {
-                "name": SITE,
-                "authentication_keys": [{"key": KEY, "algorithm": "hmac-sha-256-128"}],
-                "eid_prefixes": [
-                    {
-                        "prefix": "0.0.0.0/1",
-                        "accept_more_specifics": True,
-                        "max_more_specifics": 2_000_000,
-                    }
-                ],
-                "max_registrations": 2_000_000,
-            }
-        ],
-        "policies": [{"site": SITE, "rules": POLICY}],
-        "limits": {
-            "map_requests_per_source": 10_000_000,
-            "map_requests_total": 20_000_000,
-            "map_replies_per_eid": 1_000_000,
-        },
-        "store": {"path": str(directory / "store.db")},
-    }
-    path = directory / "config.yaml"
-    path.write_text(json.dumps(settings))
-    return path
-
-
-def fill(path: Path, prefixes: list[int], length: int) -> None:
-    """Registrations of `ETRS` ETRs with two RLOCs each, as the Map-Server itself stores them."""
-    database = Database()
-    store = SqliteStore(path)
-    now = time.time()
-    rlocs = ("203.0.113.1", "203.0.113.2")
-    rloc_set = database.intern(Locator(ipaddress.ip_address(rloc)) for rloc in rlocs)
-    changes = []
-    for number, address in enumerate(prefixes):
-        registrar = Registrar(None, Endpoint(LOOPBACK, 4342), 1 + number % ETRS, 1)
-        eid = EidPrefix.trusted(0, 4, address, length)
-        entry = Registration(
-            code_of(eid.network), registrar, rloc_set, 1440, PROXY_REPLY | USE_TTL, now
-        )
-        name = codec.registration_key(SITE, eid, registrar.identity)
-        value = codec.registration_value(entry, registrar)
-        changes.append(Change(Table.REGISTRATIONS, name, value))
-        if len(changes) == 10_000:
-            store.append(changes)
-            store.flush()
-            changes = []
-    store.append(changes)
-    store.close()
+SETUPS = 500
+"""Flow set-ups a second that go on beside Map-Requests with --switch."""
 
 
 def questions(prefixes: list[int], length: int, rng: random.Random) -> Iterator[bytes]:
@@ -175,20 +114,11 @@ class Server:
 class Embedded(Server):
     """The same mapping system inside `ryu-manager lisp_sdn.apps`."""
 
-    def __init__(self, config: Path, stack: contextlib.ExitStack) -> None:
-        self.port, openflow, rest = free_port(), free_port(), free_port()
-        settings = json.loads(config.read_text())
-        settings["control"] = {"listen": [f"127.0.0.1:{self.port}"]}
-        settings["rest"] = {"listen": f"127.0.0.1:{rest}"}
-        config.write_text(json.dumps(settings))
-        ryu = config.with_name("ryu.conf")
-        ryu.write_text(
-            f"[DEFAULT]\nofp_listen_host = 127.0.0.1\nofp_tcp_listen_port = {openflow}\n"
-            f"default_log_level = 20\n[lisp_sdn]\nconfig = {config}\n"
-        )
-        manager = str(Path(sys.executable).with_name("ryu-manager"))
-        command = [manager, "--config-file", str(ryu), "lisp_sdn.apps"]
-        self.pids = [stack.enter_context(process(*command, ready="REST: listening"))]
+    def __init__(
+        self, settings: dict[str, Any], directory: Path, stack: contextlib.ExitStack
+    ) -> None:
+        self.manager = stack.enter_context(controller(settings, directory))
+        self.port, self.pids = self.manager.control, [self.manager.pid]
 
 
 def measure(busy: Callable[[], float], run: Callable[[], Load]) -> tuple[Load, float]:
@@ -230,10 +160,14 @@ class Bench:
         prefixes = [address >> 1 for address in self.random(length)]
         with contextlib.ExitStack() as stack:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            config = configuration(directory)
+            settings = configuration(directory)
             fill(directory / "store.db", prefixes, length)
             messages = self.generator.messages(questions(prefixes, length, self.rng))
-            server = Server(config, workers, stack) if workers else Embedded(config, stack)
+            server = (
+                Server(write(settings, directory), workers, stack)
+                if workers
+                else Embedded(settings, directory, stack)
+            )
             self.warm_up(server, messages)
             for _ in range(self.rounds):
                 plain, plain_cpu = self.yardstick(messages)
@@ -247,6 +181,53 @@ class Bench:
                 what = f"Map-Requests, {self.count:,} x /{length}, {where}"
                 stick = f"echo {plain:,.0f}/s ({plain_cpu:,.0f} per CPU second)"
                 row(what, text(load, busy, "replies"), stick, load.rate / plain)
+
+    def beside_switch(self, length: int) -> None:
+        """Map-Requests and flow set-ups in one ryu-manager, each alone and both at once."""
+        prefixes = [address >> 1 for address in self.random(length)]
+        remote = remote_prefixes(50_000, self.rng)
+        with contextlib.ExitStack() as stack:
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            settings = configuration(directory, switch=True)
+            fill(directory / "store.db", prefixes, length)
+            fill(directory / "store.db", remote, 24, iid=IID, rloc_sets=64)
+            messages = self.generator.messages(questions(prefixes, length, self.rng))
+            server = Embedded(settings, directory, stack)
+            switch = stack.enter_context(
+                FakeSwitch(DATAPATH_ID, [address | 1 for address in remote])
+            )
+            switch.connect(server.manager.openflow)
+            switch.setups(5, count=1000)
+            self.warm_up(server, messages)
+            for _ in range(self.rounds):
+                self.alone_and_together(server, switch, messages)
+            switch.disconnect()
+
+    def alone_and_together(self, server: Server, switch: FakeSwitch, messages: Path) -> None:
+        """One round."""
+
+        def requests() -> Load:
+            return self.generator.run(
+                "request", server.port, messages, seconds=self.seconds, flows=16
+            )
+
+        def both() -> Load:
+            switch.begin_setups(self.seconds, rate=SETUPS)
+            return requests()
+
+        alone, busy = measure(server.busy, requests)
+        row("Map-Requests in ryu-manager, alone", text(alone, busy, "replies"))
+        setups = switch.setups(self.seconds, rate=SETUPS)
+        row(f"flow set-ups, {SETUPS}/s sent, alone", setups.text())
+        together, busy = measure(server.busy, both)
+        beside = switch.end_setups()
+        row(
+            f"Map-Requests, {SETUPS} set-ups/s beside them",
+            text(together, busy, "replies"),
+            "alone",
+            together.rate / alone.rate,
+        )
+        row("the set-ups beside them", beside.text(), "alone", beside.rate / setups.rate)
 
     def warm_up(self, server: Server, messages: Path) -> None:
         """Let every worker see every question once, as it has after a minute of service."""
@@ -262,7 +243,7 @@ class Bench:
         prefixes = sorted(set(prefixes))
         with contextlib.ExitStack() as stack:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            server = Server(configuration(directory), 1, stack)
+            server = Server(write(configuration(directory), directory), 1, stack)
             messages = self.generator.messages(registers(prefixes, 32, records))
             load, busy = measure(
                 server.busy,
@@ -299,9 +280,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", default="1,2,0", help="0: inside ryu-manager")
     parser.add_argument("--only", choices=["requests", "registers"])
+    parser.add_argument("--switch", action="store_true", help="only beside flow set-ups")
     arguments = parser.parse_args()
     heading("Map-Server with policy and rate limits in force, 256 requests in flight")
     bench = Bench(arguments)
+    if arguments.switch:
+        bench.beside_switch(24)
+        return
     if arguments.only != "registers":
         for workers in map(int, arguments.workers.split(",")):
             for length in (32, 24):
