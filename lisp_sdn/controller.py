@@ -99,7 +99,9 @@ class Controller:
         self.exchanges = Exchanges()
         self.started: float | None = None
         self.policy = PolicyEngine(config.policies, Sites.from_config(config))
-        self.mapping = MapSystem(config, store=store, policy=self.policy, rng=rng)
+        self.alt = Alt(config, lambda eid: self.mapping.inventory.holds(eid))
+        sources = (self.alt,) if config.alt is not None else ()
+        self.mapping = MapSystem(config, store=store, policy=self.policy, rng=rng, sources=sources)
         self.xtrs = {settings.name: Xtr(settings, config, rng) for settings in config.xtrs}
         self._by_datapath = {xtr.settings.datapath_id: xtr for xtr in self.xtrs.values()}
         self._underlays = {
@@ -113,7 +115,6 @@ class Controller:
         }
         self.rlocs = Rlocs(config, store)
         self.fast = FastPath(self.mapping, own={rloc.packed for rloc in self._by_rloc})
-        self.alt = Alt(config, self.mapping.inventory.holds)
         self.registering = Registering(
             config, lambda xtr, site: (xtr_id(self.xtrs[xtr]), site_id(site))
         )

@@ -7,7 +7,7 @@ out `Announce`, `Withdraw` and `ShutNeighbour`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from lisp_sdn.actions import (
     Action,
@@ -16,6 +16,7 @@ from lisp_sdn.actions import (
     BgpSession,
     Dropped,
     Event,
+    MappingChanged,
     ShutNeighbour,
     Withdraw,
 )
@@ -34,7 +35,11 @@ class Alt:
     """The ALT of a controller. Without `bgp` in the configuration it never does anything.
 
     registered: whether there is a registration or static mapping inside of an EID-prefix.
+
+    It is a link of the Map-Resolver's chain as well: negative answers stay clear of its routes.
     """
+
+    name = WHERE
 
     def __init__(self, config: Config, registered: Callable[[EidPrefix], bool]) -> None:
         neighbours = config.bgp.neighbours if config.bgp is not None else ()
@@ -106,20 +111,43 @@ class Alt:
         self.counters["bgp-routes-in"] += 1
         if not permitted(neighbour.prefixes_in, route.prefix):
             # The speaker filters as well; should it let one through, we still do not use it.
-            self.rib.remove(route.prefix)
-            return [self._refused("bgp-prefix-filtered", route)]
+            return [
+                self._refused("bgp-prefix-filtered", route),
+                *self.route_gone(route.prefix, now),
+            ]
         known = self.rib.get(route.prefix)
         more = known is None or known.peer != route.peer
         if more and self.rib.from_peer(route.peer) >= neighbour.maximum_prefixes:
             return self._too_many(neighbour, route)
+        new = self.rib.get(route.prefix) is None
         self.rib.put(route)
-        return []
+        return self._answers_differ(route.prefix) if new else []
 
     def route_gone(self, prefix: IPNetwork, now: float) -> list[Action]:
         """The speaker has no route for a prefix any more."""
-        if self.rib.remove(prefix) is not None:
-            self.counters["bgp-withdrawals-in"] += 1
-        return []
+        if self.rib.remove(prefix) is None:
+            return []
+        self.counters["bgp-withdrawals-in"] += 1
+        return self._answers_differ(prefix)
+
+    def _answers_differ(self, prefix: IPNetwork) -> list[Action]:
+        """A negative answer is for another prefix now."""
+        return [MappingChanged(EidPrefix(self.iid, prefix))] if self._follows else []
+
+    # --- a link of the Map-Resolver's chain ---
+
+    def ask(self, query: object, now: float) -> None:
+        """Map-Requests are not sent over the ALT: it never knows."""
+
+    def free_length(self, eid: EidPrefix) -> int:
+        """Length of the widest prefix around `eid` that holds no route of the ALT.
+
+        It stays inside the route that covers `eid` (RFC 9301 section 8.4).
+        """
+        if not self._follows or eid.iid != self.iid:
+            return 0
+        length = self.rib.free_length(eid.network)
+        return eid.prefixlen if length is None else length
 
     def session(self, session: BgpSession, now: float) -> list[Action]:
         """A BGP session came up or went down."""
@@ -134,17 +162,21 @@ class Alt:
         """As BGP routers do: the session is closed and stays so until somebody looks at it."""
         address = neighbour.address
         self.shut.add(address)
-        self._forget(route for route in self.rib if route.peer == address)
+        changed = self._forget(address)
         limit = {"maximum_prefixes": neighbour.maximum_prefixes}
         return [
             self._refused("bgp-maximum-prefixes", route),
             Event("bgp.neighbour-shut", str(address), limit),
             ShutNeighbour(address),
+            *changed,
         ]
 
-    def _forget(self, routes: Iterable[BgpRoute]) -> None:
-        for route in list(routes):
+    def _forget(self, peer: IPAddress) -> list[Action]:
+        actions: list[Action] = []
+        for route in [route for route in self.rib if route.peer == peer]:
             self.rib.remove(route.prefix)
+            actions += self._answers_differ(route.prefix)
+        return actions
 
     def _refused(self, reason: str, route: BgpRoute) -> Dropped:
         self.counters[reason] += 1

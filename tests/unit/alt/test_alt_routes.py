@@ -12,6 +12,8 @@ from lisp_sdn.actions import (
     BgpSession,
     Dropped,
     Event,
+    MappingChanged,
+    SendControl,
     ShutNeighbour,
     Withdraw,
 )
@@ -21,7 +23,16 @@ from lisp_sdn.config import Config
 from lisp_sdn.controller import Controller
 from lisp_sdn.mapping.store import MemoryStore
 from lisp_sdn.model import Locator, Mapping
-from lisp_sdn.wire import EidRecord, MapRegister, auth
+from lisp_sdn.wire import (
+    Ecm,
+    EidRecord,
+    MapRegister,
+    MapReply,
+    MapRequest,
+    RequestRecord,
+    auth,
+    decode,
+)
 
 NOW = 1_700_000_000.0
 PEER, OTHER = ipaddress.ip_address("10.99.0.2"), ipaddress.ip_address("10.99.0.6")
@@ -69,14 +80,21 @@ def route(prefix: str, peer: ipaddress.IPv4Address | ipaddress.IPv6Address = PEE
     return BgpRoute(ipaddress.ip_network(prefix), peer, peer, (64513,))
 
 
+def changed(prefix: str) -> MappingChanged:
+    return MappingChanged(EidPrefix.from_text(prefix))
+
+
 def reasons(actions: list[Action]) -> list[str]:
     return [a.reason if isinstance(a, Dropped) else type(a).__name__ for a in actions]
 
 
 def test_a_permitted_route_is_kept_and_a_filtered_one_is_not() -> None:
     core = alt()
-    assert core.route(route("10.20.0.0/16"), NOW) == []
-    (dropped,) = core.route(route("10.66.0.0/16"), NOW)
+    assert core.route(route("10.20.0.0/16"), NOW) == [changed("10.20.0.0/16")]
+    # Another path to the same changes nothing.
+    assert core.route(route("10.20.0.0/16", OTHER), NOW) == []
+    dropped, *rest = core.route(route("10.66.0.0/16"), NOW)
+    assert rest == []
     assert dropped == Dropped("alt", "bgp-prefix-filtered", "10.66.0.0/16", str(PEER))
     assert [str(r.prefix) for r in core.rib] == ["10.20.0.0/16"]
 
@@ -84,7 +102,7 @@ def test_a_permitted_route_is_kept_and_a_filtered_one_is_not() -> None:
 def test_a_best_route_that_becomes_a_filtered_one_is_not_used_any_longer() -> None:
     core = alt()
     core.route(route("10.66.0.0/16", OTHER), NOW)
-    core.route(route("10.66.0.0/16"), NOW)
+    assert core.route(route("10.66.0.0/16"), NOW)[1:] == [changed("10.66.0.0/16")]
     assert len(core.rib) == 0
 
 
@@ -100,10 +118,10 @@ def test_too_many_prefixes_shut_the_session_and_leave_the_others_alone() -> None
     core = alt()
     core.route(route("10.30.0.0/16", OTHER), NOW)
     for prefix in ("10.20.0.0/16", "10.21.0.0/16", "10.21.0.0/16"):
-        assert core.route(route(prefix), NOW) == []
+        core.route(route(prefix), NOW)
     actions = core.route(route("10.22.0.0/16"), NOW)
-    assert reasons(actions) == ["bgp-maximum-prefixes", "Event", "ShutNeighbour"]
-    assert actions[-1] == ShutNeighbour(PEER)
+    assert reasons(actions[:3]) == ["bgp-maximum-prefixes", "Event", "ShutNeighbour"]
+    assert actions[2:] == [ShutNeighbour(PEER), changed("10.20.0.0/16"), changed("10.21.0.0/16")]
     assert [str(r.prefix) for r in core.rib] == ["10.30.0.0/16"]
     # What the speaker still had on its way.
     assert reasons(core.route(route("10.23.0.0/16"), NOW)) == ["bgp-neighbour-shut"]
@@ -189,3 +207,38 @@ def test_without_alt_bgp_announces_nothing() -> None:
     assert brain.bgp_route_gone(ipaddress.ip_network("10.20.0.0/16"), NOW) == []
     assert len(brain.alt.rib) == 0
     assert len(brain.bgp_session(BgpSession(PEER, True), NOW)) == 1
+
+
+def negative(brain: Controller, eid: str) -> str:
+    """The EID-prefix of the Negative Map-Reply to a host of another provider."""
+    question = Ecm(
+        Endpoint(OTHER, 61000),
+        Endpoint(ipaddress.ip_address("10.200.1.1"), 4342),
+        MapRequest(9, None, (OTHER,), (RequestRecord(EidPrefix.from_text(eid)),)).serialize(),
+    )
+    data, source = question.serialize(), Endpoint(OTHER, 61000)
+    quick = brain.quick(data, 4, NOW)
+    if quick is not None:
+        octets = quick[0]
+    else:
+        (octets,) = [a.data for a in brain.receive(data, source, NOW) if isinstance(a, SendControl)]
+    reply = decode(octets)
+    assert isinstance(reply, MapReply)
+    (record,) = reply.records
+    assert record.mapping.negative
+    return str(record.eid)
+
+
+def test_a_negative_answer_stays_clear_of_the_routes_of_the_alt() -> None:
+    brain = controller(config(limits={"map_replies_per_eid": 100}))
+    brain.start(NOW)
+    for _ in range(3):
+        assert negative(brain, "10.200.1.1") == "10.128.0.0/9"
+    brain.bgp_route(route("10.200.128.0/17", OTHER), NOW)
+    for _ in range(3):
+        assert negative(brain, "10.200.1.1") == "10.200.0.0/17"
+    # Inside of a route it is for no more than the route.
+    assert negative(brain, "10.200.200.1") == "10.200.128.0/17"
+    assert negative(brain, "[7] 10.200.1.1") == "[7] 10.128.0.0/9"
+    brain.bgp_route_gone(ipaddress.ip_network("10.200.128.0/17"), NOW)
+    assert negative(brain, "10.200.1.1") == "10.128.0.0/9"
