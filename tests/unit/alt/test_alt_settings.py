@@ -37,6 +37,8 @@ def test_the_password_is_shown_nowhere() -> None:
     assert config.bgp is not None
     assert config.bgp.neighbours[0].password is not None
     assert "a-secret" not in repr(config) + str(config) + config.model_dump_json()
+    found = problems(BGP.replace("a-secret", "2718281828"))
+    assert found == {"bgp.neighbours[0].password": "Input should be a valid string"}
     found = problems(BGP.replace("a-secret", "x" * 81))
     assert found == {"bgp.neighbours[0].password": "81 octets, expected 1..80"}
 
