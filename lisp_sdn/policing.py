@@ -220,6 +220,10 @@ class Policing:
 
     def _follow(self, now: float) -> None:
         self._balancers.configure(self._engine.policies)
+        # A loop whose target was changed goes on from the weights that it had: so do the answers.
+        weights = self._balancers.weights
+        if weights != self._engine.conditions.weights:
+            self._engine.set_conditions(replace(self._engine.conditions, weights=weights))
         self._looked, self._window = now, self._engine.next_change(now)
 
     def _sites(self) -> list[str]:

@@ -206,6 +206,7 @@ def test_no_shape_of_policy_loses_a_packet_when_it_comes_or_goes(lab: Lab) -> No
             time.sleep(0.15)
             lab.apply(*shapes[index])
         time.sleep(0.15)
+    print(f"{len(orders)} changes, {stream.sent} packets")
     assert stream.sent > 1000
     assert stream.lost == [], f"of {stream.sent} packets {len(stream.lost)}: {stream.lost[:20]}"
 
@@ -242,6 +243,7 @@ def test_weights_follow_the_load_to_the_target(lab: Lab) -> None:
     moves = lab.get("/events?limit=1000")["items"]
     steps = [e for e in moves if e["kind"] == "policy.balanced"]
     print(f"from {wrong[UP1]:.3f} to {after[UP1]:.3f} in {reached:.1f} s, {len(steps)} steps")
+    assert len(steps) > 1, "it did not move on from the weights that there were"
     assert abs(after[UP1] - 0.7) <= POINTS, f"{after}, steps {show(steps[-8:])}"
     assert stream.lost == [], f"of {stream.sent} packets {len(stream.lost)}"
 
@@ -263,6 +265,7 @@ def test_a_killed_controller_takes_no_spread_packet_with_it(lab: Lab) -> None:
         lab.ensure_running()
         time.sleep(2)
     assert stream.lost == [], f"of {stream.sent} packets {len(stream.lost)}: {stream.lost[:20]}"
+    print(f"{stream.sent} packets while the controller was killed and came back")
     carried = Counter(seen.rloc for seen in tap.packets)
     assert carried[UP1], carried
     assert carried[UP2], carried

@@ -323,6 +323,22 @@ def test_weights_follow_the_measured_load(network: ControlledNetwork) -> None:
     assert told[rloc] == after.weights[rloc]
 
 
+def test_a_new_target_moves_on_from_the_weights_that_there_are(network: ControlledNetwork) -> None:
+    """Also when the loop has made no step yet: what is answered is what the loop believes."""
+    policing = network.controller.policing
+    swapped = BALANCED.replace("70", "20").replace("share: 30", "share: 80")
+    for text in (BALANCED, swapped):
+        _, actions = policing.apply(policing.parse(text), who="t", why="test", now=network.now)
+        network.carry_out(actions)
+    (status,) = policing.balance_status
+    (answer,) = network.datagram(ask("[1] 10.2.0.1"), Endpoint(_ip("192.0.2.99"), 4342))
+    reply = decode(answer.data)
+    assert isinstance(reply, MapReply)
+    told = {item.rloc: item.weight for item in reply.records[0].locators}
+    assert told == status.weights
+    assert told[_ip("192.0.2.2")] == 70
+
+
 def test_what_a_candidate_would_change_on_which_switch(network: ControlledNetwork) -> None:
     left = network["xa"].add(1, "10.1.0.1", "02:00:00:00:01:01")
     right = network["xb"].add(1, "10.2.0.1", "02:00:00:00:02:01")
