@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import threading
 import urllib.error
@@ -20,6 +21,9 @@ from lisp_sdn.errors import LispError
 BASE = "/lisp/v1"
 TIMEOUT = 30.0
 """Seconds to wait for an answer."""
+
+STREAM_TIMEOUT = 45.0
+"""Seconds without a sign of life of an event stream, which has one every 15 seconds."""
 
 PATIENCE = 1.0
 """Seconds of waiting after which a person is told what for."""
@@ -114,20 +118,48 @@ class Client:
         media: str = "application/json",
     ) -> Answer:
         """One request."""
-        pairs = {key: _text(value) for key, value in (query or {}).items() if value is not None}
-        url = f"{self.url}{BASE}{path}" + (f"?{urlencode(pairs)}" if pairs else "")
-        request = urllib.request.Request(url, data=body, method=method)
-        request.add_header("Accept", "application/json")
+        request = self._request(method, path, body, query or {}, headers or {})
         if body is not None:
             request.add_header("Content-Type", media)
-        if self._token:
-            request.add_header("Authorization", f"Bearer {self._token}")
-        for name, value in (headers or {}).items():
-            request.add_header(name, value)
         with Waiting(f"waiting for {urlsplit(self.url).netloc}"):
             answer = self._exchange(request)
         self.now = answer.now or self.now
         return answer
+
+    def lines(
+        self, path: str, *, query: Mapping[str, object], headers: Mapping[str, str]
+    ) -> Iterator[str]:
+        """The lines of an event stream as they come; ends when the controller ends it."""
+        accept = {"Accept": "text/event-stream", **headers}
+        request = self._request("GET", path, None, query, accept)
+        try:
+            with self._opener.open(request, timeout=STREAM_TIMEOUT) as found:
+                for line in found:
+                    yield line.decode(errors="replace").rstrip("\r\n")
+        except urllib.error.HTTPError as error:
+            with error:
+                raise self._refused(error) from None
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            reason = getattr(error, "reason", error)
+            raise Unreachable(f"no answer from {self.url}: {reason}") from None
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        query: Mapping[str, object],
+        headers: Mapping[str, str],
+    ) -> urllib.request.Request:
+        pairs = {key: _text(value) for key, value in query.items() if value is not None}
+        url = f"{self.url}{BASE}{path}" + (f"?{urlencode(pairs)}" if pairs else "")
+        request = urllib.request.Request(url, data=body, method=method)
+        request.add_header("Accept", "application/json")
+        if self._token:
+            request.add_header("Authorization", f"Bearer {self._token}")
+        for name, value in headers.items():
+            request.add_header(name, value)
+        return request
 
     def _exchange(self, request: urllib.request.Request) -> Answer:
         try:

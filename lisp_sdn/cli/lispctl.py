@@ -26,6 +26,7 @@ from lisp_sdn.cli.lispctl_history import read_events
 from lisp_sdn.cli.lispctl_policy import policy
 from lisp_sdn.cli.lispctl_show import show
 from lisp_sdn.cli.lispctl_trace import connectivity_test, trace
+from lisp_sdn.cli.lispctl_watch import watch
 from lisp_sdn.cli.lispctl_xtr import xtr
 from lisp_sdn.errors import ConfigError
 
@@ -190,7 +191,7 @@ def completion(shell: str) -> None:
     click.echo(kind(main, {}, "lispctl", "_LISPCTL_COMPLETE").source())
 
 
-for _command in (show, mapping, policy, xtr, clear, resolve, trace, connectivity_test):
+for _command in (show, watch, mapping, policy, xtr, clear, resolve, trace, connectivity_test):
     main.add_command(_command)
 
 if __name__ == "__main__":

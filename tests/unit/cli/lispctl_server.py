@@ -36,9 +36,13 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response_only(response.status)
         for name, value in response.headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(response.body)))
+        answer = response.body
+        if response.follow is not None:
+            # What there is now; the end of the connection is one that a client comes back from.
+            answer = response.follow.begin() + response.follow.take()
+        self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
-        self.wfile.write(response.body)
+        self.wfile.write(answer)
 
     do_GET = do_PUT = do_POST = do_DELETE = do_PATCH = serve
 
