@@ -26,7 +26,7 @@ MEASURE_FIRST, MEASURE_INTERVAL = 2.0, 10.0
 """Seconds from the handshake to the first question for table statistics, and between two."""
 
 READ_TIMEOUT = 30.0
-"""Seconds in which a switch must have told what it holds."""
+"""Seconds without a further part of what a switch holds, after which it is disconnected."""
 
 RESYNC_FIRST, RESYNC_LONGEST = 1.0, 60.0
 """Seconds from a refused change to reading back and correcting; doubled each time."""
@@ -209,7 +209,9 @@ class Switch:
                 self.on_counters(FlowCounters(self.datapath_id, counting.kind, flows))
             return
         if self._reading is not None:
-            self._reading.part(xid, data)
+            if self._reading.part(xid, data):
+                self._reading.timer.cancel()
+                self._reading.timer = eventlet.spawn_after(READ_TIMEOUT, self._read_timed_out)
             self._finish_reading()
 
     def _finish_reading(self) -> None:
@@ -278,15 +280,16 @@ class _Reading:
             meters: lambda body: self.meters.extend(readback.decode_meters(body)),
         }
 
-    def part(self, xid: int, data: bytes) -> None:
-        """Take one reply; foreign ones are ignored. Raises DecodeError."""
+    def part(self, xid: int, data: bytes) -> bool:
+        """Take one reply; False for one that was not asked for. Raises DecodeError."""
         take = self.awaited.get(xid)
         if take is None:
-            return
+            return False
         _, more, body = readback.split_multipart(data)
         take(body)
         if not more:
             del self.awaited[xid]
+        return True
 
     def refuse(self, xid: int) -> bool:
         """The switch does not answer this request, for instance because it has no meters."""

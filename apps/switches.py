@@ -28,8 +28,9 @@ from lisp_sdn.apps.switch import MEASURE_FIRST, Switch
 from lisp_sdn.errors import DecodeError
 from lisp_sdn.rules import Ruleset
 
-TURN = 64
-"""Messages of one switch that are handled before other green threads get their turn."""
+TURN = 8
+"""Messages of switches that are handled before other green threads get their turn. A packet-in that
+is a miss takes as long as dozens of Map-Requests; a part of what a switch holds, longer."""
 
 
 class SwitchBrain(Protocol):
@@ -194,7 +195,7 @@ class Switches:
         except DecodeError as error:
             self._dispatcher.report(Dropped("openflow", error.reason, str(error), switch.name))
         self._handled += 1
-        if self._handled % TURN == 0:
+        if kind == openflow.MESSAGE_MULTIPART_REPLY or self._handled % TURN == 0:
             eventlet.sleep(0)
         return True
 

@@ -263,6 +263,28 @@ def test_a_switch_that_never_answers_is_disconnected(
     assert "read_timeout" in brain.reasons()
 
 
+def test_a_switch_that_tells_much_is_not_disconnected_while_it_tells(
+    brain: FakeBrain, switches: Switches, datapath: FakeDatapath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    spawned = eventlet.spawn_after
+
+    def spawn_after(seconds: float, *rest: Any) -> Any:
+        waits.append(seconds)
+        return spawned(seconds, *rest)
+
+    monkeypatch.setattr(eventlet, "spawn_after", spawn_after)
+    switches.up(datapath)
+    switches.read_rules(ReadRules(DPID))
+    xid = requests(datapath)[1]
+    assert waits.count(switch.READ_TIMEOUT) == 1
+    for parts in range(2, 5):
+        switches.message(datapath, 19, xid, multipart(1, xid, flow_stats(FLOW), more=True))
+        assert waits.count(switch.READ_TIMEOUT) == parts
+    switches.message(datapath, 19, xid + 500, multipart(1, xid + 500, b""))
+    assert waits.count(switch.READ_TIMEOUT) == 4, "what was not asked for is no progress"
+
+
 # --- refusals ----------------------------------------------------------------------------
 
 
