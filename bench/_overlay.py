@@ -31,45 +31,59 @@ LOOPBACK = ipaddress.ip_address("127.0.0.1")
 IID = 42
 DATAPATH_ID = 1
 
-POLICY = [
-    {
-        "name": "partner",
-        "match": {"itr_rlocs": ["198.51.100.0/24"]},
-        "action": {"deny": "policy-denied"},
-    },
-    {
-        "name": "local",
-        "match": {"itr_rlocs": ["127.0.0.0/8", "192.0.2.0/24"]},
-        "action": {"prefer": ["203.0.113.2", "203.0.113.4"]},
-    },
-]
-"""Two rules that look at who asks; every request is judged by them."""
+REMOTE_SITES = 64
+"""Sites of instance-ID `IID`, each with a /9 of 64.0.0.0/3, two RLOCs and a policy of its own."""
+
+
+def policy(site: str, rloc: str) -> dict[str, Any]:
+    """Two rules that look at who asks; every request is judged by them."""
+    rules = [
+        {
+            "name": "partner",
+            "match": {"itr_rlocs": ["198.51.100.0/24"]},
+            "action": {"deny": "policy-denied"},
+        },
+        {
+            "name": "local",
+            "match": {"itr_rlocs": ["127.0.0.0/8", "192.0.2.0/24"]},
+            "action": {"prefer": [rloc]},
+        },
+    ]
+    return {"site": site, "rules": rules}
+
+
+def _site(name: str, prefix: str, iid: int) -> dict[str, Any]:
+    return {
+        "name": name,
+        "authentication_keys": [{"key": KEY, "algorithm": "hmac-sha-256-128"}],
+        "eid_prefixes": [
+            {
+                "prefix": prefix,
+                "iid": iid,
+                "accept_more_specifics": True,
+                "max_more_specifics": 2_000_000,
+            }
+        ],
+        "max_registrations": 2_000_000,
+    }
+
+
+def _remote(number: int) -> str:
+    return f"remote-{number}"
+
+
+def _rlocs(number: int) -> tuple[str, str]:
+    return f"203.0.113.{2 * number + 1}", f"203.0.113.{2 * number + 2}"
 
 
 def configuration(directory: Path, *, switch: bool = False) -> dict[str, Any]:
     """A site that owns half of IPv4, its policy, and limits that are in force but not reached.
 
-    switch: also an xTR, whose one EID-facing port is in instance-ID `IID`.
+    switch: also an xTR, whose one EID-facing port is in instance-ID `IID`, and `REMOTE_SITES`.
     """
-    key = {"authentication_keys": [{"key": KEY, "algorithm": "hmac-sha256-128+hkdf-sha256"}]}
     settings: dict[str, Any] = {
-        "sites": [
-            {
-                "name": SITE,
-                "authentication_keys": [{"key": KEY, "algorithm": "hmac-sha-256-128"}],
-                "eid_prefixes": [
-                    {
-                        "prefix": "0.0.0.0/1",
-                        "iid": iid,
-                        "accept_more_specifics": True,
-                        "max_more_specifics": 2_000_000,
-                    }
-                    for iid in ((0, IID) if switch else (0,))
-                ],
-                "max_registrations": 2_000_000,
-            }
-        ],
-        "policies": [{"site": SITE, "rules": POLICY}],
+        "sites": [_site(SITE, "0.0.0.0/1", 0)],
+        "policies": [policy(SITE, "203.0.113.2")],
         "limits": {
             "map_requests_per_source": 10_000_000,
             "map_requests_total": 20_000_000,
@@ -79,10 +93,11 @@ def configuration(directory: Path, *, switch: bool = False) -> dict[str, Any]:
         "store": {"path": str(directory / "store.db")},
     }
     if switch:
-        settings["sites"].append(
-            {"name": "left", **key, "eid_prefixes": [{"prefix": "10.1.0.0/24", "iid": IID}]}
-        )
-        settings["sites"][0]["eid_prefixes"][1]["prefix"] = "64.0.0.0/3"
+        for number in range(REMOTE_SITES):
+            prefix = ipaddress.IPv4Address(0x40000000 | number << 23)
+            settings["sites"].append(_site(_remote(number), f"{prefix}/9", IID))
+            settings["policies"].append(policy(_remote(number), _rlocs(number)[1]))
+        settings["sites"].append(_site("left", "10.1.0.0/24", IID))
         settings["xtrs"] = [
             {
                 "name": "left",
@@ -102,38 +117,32 @@ def write(settings: dict[str, Any], directory: Path) -> Path:
     return path
 
 
-def fill(
-    path: Path, prefixes: Iterable[int], length: int, *, iid: int = 0, rloc_sets: int = 1
-) -> None:
+def fill(path: Path, prefixes: Iterable[int], length: int, *, remote: bool = False) -> None:
     """Registrations of `ETRS` ETRs with two RLOCs each, as the Map-Server itself stores them.
 
-    rloc_sets: different ones, at most 127.
+    remote: of the remote sites, in instance-ID `IID`.
     """
     database = Database()
     store = SqliteStore(path)
     now = time.time()
     sets = [
         database.intern(
-            Locator(ipaddress.ip_address(f"203.0.113.{2 * n + last}"), priority=last)
-            for last in (1, 2)
+            Locator(ipaddress.ip_address(rloc), priority=priority)
+            for priority, rloc in enumerate(_rlocs(number), 1)
         )
-        for n in range(rloc_sets)
+        for number in range(REMOTE_SITES)
     ]
     changes = []
     for number, address in enumerate(prefixes):
+        site = (address >> 23) % REMOTE_SITES if remote else 0
         registrar = Registrar(None, Endpoint(LOOPBACK, 4342), 1 + number % ETRS, 1)
-        eid = EidPrefix.trusted(iid, 4, address, length)
+        eid = EidPrefix.trusted(IID if remote else 0, 4, address, length)
         entry = Registration(
-            code_of(eid.network),
-            registrar,
-            sets[number % rloc_sets],
-            1440,
-            PROXY_REPLY | USE_TTL,
-            now,
+            code_of(eid.network), registrar, sets[site], 1440, PROXY_REPLY | USE_TTL, now
         )
-        name = codec.registration_key(SITE, eid, registrar.identity)
-        value = codec.registration_value(entry, registrar)
-        changes.append(Change(Table.REGISTRATIONS, name, value))
+        name = _remote(site) if remote else SITE
+        key = codec.registration_key(name, eid, registrar.identity)
+        changes.append(Change(Table.REGISTRATIONS, key, codec.registration_value(entry, registrar)))
         if len(changes) == 10_000:
             store.append(changes)
             store.flush()
@@ -143,7 +152,7 @@ def fill(
 
 
 def remote_prefixes(count: int, rng: random.Random) -> list[int]:
-    """Distinct /24 of 64.0.0.0/3, in no order."""
+    """Distinct /24 of the remote sites, in no order."""
     found = [0x40000000 | address >> 3 for address in random_prefixes(count, 32, 21, rng)]
     found = [address & 0xFFFFFF00 for address in found]
     rng.shuffle(found)

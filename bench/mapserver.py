@@ -41,7 +41,6 @@ from _common import (
 from _fakeswitch import FakeSwitch
 from _overlay import (
     DATAPATH_ID,
-    IID,
     KEY,
     configuration,
     controller,
@@ -190,7 +189,7 @@ class Bench:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             settings = configuration(directory, switch=True)
             fill(directory / "store.db", prefixes, length)
-            fill(directory / "store.db", remote, 24, iid=IID, rloc_sets=64)
+            fill(directory / "store.db", remote, 24, remote=True)
             messages = self.generator.messages(questions(prefixes, length, self.rng))
             server = Embedded(settings, directory, stack)
             switch = stack.enter_context(

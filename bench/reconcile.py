@@ -20,7 +20,7 @@ from pathlib import Path
 
 from _common import heading, resident_bytes, row
 from _fakeswitch import Connected, FakeSwitch
-from _overlay import DATAPATH_ID, IID, Manager, configuration, controller, fill, remote_prefixes
+from _overlay import DATAPATH_ID, Manager, configuration, controller, fill, remote_prefixes
 
 MIB = 1 << 20
 
@@ -56,7 +56,7 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         settings = configuration(directory, switch=True)
-        fill(directory / "store.db", prefixes, 24, iid=IID, rloc_sets=64)
+        fill(directory / "store.db", prefixes, 24, remote=True)
         switch = stack.enter_context(FakeSwitch(DATAPATH_ID, destinations))
         with controller(settings, directory) as manager:
             switch.connect(manager.openflow)

@@ -5,10 +5,10 @@
 A fake switch (bench/fakeswitch.c) sends packet-ins as the miss table would, each for another
 destination EID, as fast as they are answered, `window` of them unanswered. The controller,
 `ryu-manager lisp_sdn.apps`, parses the packet, asks its own Map-Server (N registered EID-prefixes
-/24 behind 64 RLOC-sets), has policy judge the answer, keeps a map-cache entry, and sends the flow
-and the packet. The minimal application (bench/_minimal_ryu.py) sends one flow-mod and one
-packet-out for whatever comes. Every round starts both anew; each is on a processor of its own,
-the switch on the other.
+/24 of 64 sites), has the policy of the site judge the answer, keeps a map-cache entry, and sends
+the flow and the packet. The minimal application (bench/_minimal_ryu.py) sends one flow-mod and one
+packet-out for whatever comes. Every round starts both anew; the controller stays on one processor,
+the switch on another. Where other work shares them, compare what a processor second yields.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from _common import heading, resident_bytes, row
 from _fakeswitch import FakeSwitch, Setups
 from _overlay import (
     DATAPATH_ID,
-    IID,
     Manager,
     configuration,
     controller,
@@ -79,7 +78,7 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         settings = configuration(directory, switch=True)
-        fill(directory / "store.db", prefixes, 24, iid=IID, rloc_sets=64)
+        fill(directory / "store.db", prefixes, 24, remote=True)
         servers: dict[str, Callable[[], AbstractContextManager[Manager]]] = {
             "minimal": lambda: minimal(SERVER_CORE),
             "ours": lambda: controller(settings, directory, SERVER_CORE),
