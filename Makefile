@@ -6,19 +6,21 @@ PYTHON  := .venv/bin/python
 # A test that hangs must not hang the run; slow machines get room.
 PYTEST  := timeout -k 10 1500 $(PYTHON) -m pytest -q
 SOURCES := lisp_sdn apps tests bench mininet setup.py lisp_sdn_runtime.py
-# Every test that needs neither root nor Open vSwitch.
-FAST    := $(wildcard tests/unit tests/property tests/sim tests/interop)
+# What needs neither root nor Open vSwitch but more time: many examples, simulated networks, real
+# processes of ours, tshark.
+DEEP    := tests/property tests/sim tests/interop
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--system)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lab test check unit labtest bench fuzz clean root
+.PHONY: help setup demo lab test check unit deep labtest bench fuzz fuzz-brief atheris clean root
 
 help:
 	@echo 'sudo make demo      build two LISP sites with Mininet and Open vSwitch, explain what happens'
 	@echo 'sudo make lab       the same network, with the Mininet prompt'
 	@echo 'sudo make test      everything below, as CI does'
 	@echo 'make check          ruff and mypy --strict'
-	@echo 'make unit           the tests that need neither root nor Open vSwitch'
+	@echo 'make unit           the unit tests: half a minute, neither root nor Open vSwitch'
+	@echo 'make deep           properties, simulated networks, our own processes, tshark'
 	@echo 'sudo make labtest   the tests on real Open vSwitch'
 	@echo 'make bench          speed, each with its yardstick'
 	@echo 'make fuzz           the property tests with random seeds, then coverage-guided fuzzing'
@@ -37,7 +39,7 @@ demo: root setup
 lab: root setup
 	@$(PYTHON) mininet/two_sites.py
 
-test: check unit labtest
+test: check unit deep labtest fuzz-brief
 
 check: setup
 	$(PYTHON) -m ruff check $(SOURCES)
@@ -45,7 +47,10 @@ check: setup
 	$(PYTHON) -m mypy
 
 unit: setup
-	$(PYTEST) -n auto $(FAST)
+	$(PYTEST) -n auto tests/unit
+
+deep: setup
+	$(PYTEST) -n auto $(DEEP)
 
 # Without root or Open vSwitch these skip and say why; where CI=true that is a failure.
 labtest: setup
@@ -55,10 +60,16 @@ bench: setup
 	@set -e; for script in $(filter-out bench/_%,$(wildcard bench/*.py)); do \
 	  echo "== $$script"; $(PYTHON) $$script; done
 
-fuzz: setup
+# Coverage-guided, for moments: what continuous integration can afford.
+fuzz-brief: atheris
+	@set -e; for script in tests/fuzz/fuzz_*.py; do $(PYTHON) $$script --seconds 10; done
+
+fuzz: atheris
 	HYPOTHESIS_PROFILE=hunt timeout -k 10 3600 $(PYTHON) -m pytest -q tests/property
-	$(PYTHON) -c 'import atheris' || $(PYTHON) -m pip install -q -c constraints.txt -e '.[fuzz]'
 	@set -e; for script in tests/fuzz/fuzz_*.py; do $(PYTHON) $$script --seconds 60; done
+
+atheris: setup
+	@$(PYTHON) -c 'import atheris' 2>/dev/null || $(PYTHON) -m pip install -q -c constraints.txt 'atheris>=2.3'
 
 clean:
 	rm -rf .venv .setup.lock build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
