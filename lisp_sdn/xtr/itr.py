@@ -204,6 +204,8 @@ class Itr:
 
     def take_resolved(self) -> list[float]:
         """When the misses began whose flows were sent since the last call."""
+        if not self._resolved:
+            return []
         resolved = list(self._resolved)
         self._resolved.clear()
         return resolved
