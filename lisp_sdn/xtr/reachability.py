@@ -4,7 +4,8 @@ Every RLOC that a map-cache entry may use is probed on a jittered timer. A probe
 answered in time is repeated at once, from the next RLOC of ours, so that a way back that is broken
 does not condemn the way there. Without an answer to any of them the RLOC is unreachable, until it
 has answered for a while. An RLOC that never answered is unknown, and used: not every ETR answers
-probes. RLOCs of our own xTRs do, so for them silence counts from the beginning.
+probes, and a probe may lack a `next_hop` that the data does not need. RLOCs of our own xTRs do
+answer, so for them that silence is told.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Target:
     """One RLOC. since: when it came into its state; rtt: seconds, smoothed; due: of its timer.
 
     sent: nonce -> when, newest last. waiting: for the answer to the newest one. tries: probes
-    without an answer in a row. answering: since when it answers again.
+    without an answer in a row. answering: since when it answers again. told: that it never did.
     """
 
     rloc: IPAddress
@@ -52,6 +53,7 @@ class Target:
     waiting: bool = False
     tries: int = 0
     answering: float | None = None
+    told: bool = False
     sent: dict[int, float] = field(default_factory=dict)
 
 
@@ -157,11 +159,19 @@ class Prober:
         if target.tries <= self._settings.probe_retries and not unreachable:
             self._send(target, now)
             return
-        never = target.state is LocatorState.UNKNOWN and target.rloc not in self._answering
-        if not unreachable and not never:
+        if target.state is LocatorState.UNKNOWN:
+            self._never_answered(target)
+        elif not unreachable:
             target.damping.failed(now)
             self._enter(target, LocatorState.UNREACHABLE, now)
         self._rest(target, now)
+
+    def _never_answered(self, target: Target) -> None:
+        if target.told or target.rloc not in self._answering:
+            return
+        target.told = True
+        hint = "is it reached through a router? then xtrs[].rlocs[].next_hop must name it"
+        self._out.event("rloc.silent", str(target.rloc), reason="no answer to any probe", hint=hint)
 
     def _enter(self, target: Target, state: LocatorState, now: float) -> None:
         if state is LocatorState.UNREACHABLE:

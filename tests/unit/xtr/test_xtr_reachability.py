@@ -150,11 +150,12 @@ def test_it_is_trusted_again_after_a_while_and_later_each_time(lab: Lab) -> None
     assert 4 <= waits[2] < 5.5
 
 
-def test_an_etr_that_never_answers_probes_is_used_unless_it_is_ours() -> None:
+def test_an_rloc_that_never_answered_is_used_and_told_of_once_when_it_is_ours() -> None:
     lab = Lab(ours=frozenset((TWO,)))
     lab.answering.clear()
     lab.run(5)
-    assert (lab.state(ONE), lab.state(TWO)) == (LocatorState.UNKNOWN, LocatorState.UNREACHABLE)
+    assert (lab.state(ONE), lab.state(TWO)) == (LocatorState.UNKNOWN, LocatorState.UNKNOWN)
+    assert [(event.kind, event.subject) for event in lab.events] == [("rloc.silent", str(TWO))]
 
 
 def test_a_slow_path_is_not_a_dead_one(lab: Lab) -> None:
