@@ -12,11 +12,11 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
+import byhand  # noqa: E402
 import labrun  # noqa: E402
-from lispnet import LispNet, exit_on_sigterm  # noqa: E402
+from lispnet import LispNet  # noqa: E402
 
 from lisp_sdn import config  # noqa: E402
-from lisp_sdn.errors import ConfigError  # noqa: E402
 
 CONFIG = HERE / "multihomed.yaml"
 UPLINKS = {"athens": [["198.18.1.1"], ["198.18.2.1"]]}
@@ -91,20 +91,7 @@ def prompt() -> None:
 
 def main() -> int:
     """Run; 0 when all went well, else a plain reason on stderr and 1."""
-    exit_on_sigterm()
-    reason = labrun.unavailable()
-    if reason:
-        print(f"This needs more than the machine has: {reason}", file=sys.stderr)
-        return 1
-    try:
-        prompt()
-    except (labrun.LabError, ConfigError, RuntimeError, OSError) as error:
-        print(f"\nFailed: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nInterrupted; everything is removed.", file=sys.stderr)
-        return 130
-    return 0
+    return byhand.run(prompt)
 
 
 if __name__ == "__main__":

@@ -12,11 +12,11 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
+import byhand  # noqa: E402
 import labrun  # noqa: E402
-from lispnet import LispNet, exit_on_sigterm  # noqa: E402
+from lispnet import LispNet  # noqa: E402
 
 from lisp_sdn import config  # noqa: E402
-from lisp_sdn.errors import ConfigError  # noqa: E402
 
 CONFIG = HERE / "two_sites.yaml"
 
@@ -83,25 +83,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--demo", action="store_true", help="explain what happens, then end")
     arguments = parser.parse_args()
-    exit_on_sigterm()
-    reason = labrun.unavailable()
-    if reason:
-        print(f"This needs more than the machine has: {reason}", file=sys.stderr)
-        return 1
-    try:
-        if arguments.demo:
-            import demo
+    if not arguments.demo:
+        return byhand.run(prompt)
+    import demo
 
-            demo.run()
-        else:
-            prompt()
-    except (labrun.LabError, ConfigError, RuntimeError, OSError) as error:
-        print(f"\nFailed: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nInterrupted; everything is removed.", file=sys.stderr)
-        return 130
-    return 0
+    return byhand.run(demo.run)
 
 
 if __name__ == "__main__":
