@@ -1,0 +1,93 @@
+"""The configuration file: YAML in, frozen settings out, every mistake named at once.
+
+`load` reads text, never a file: the edges read files. `ConfigError.problems` holds
+(key path, message) pairs such as ("sites[0].eid_prefixes[1].prefix", "...").
+"""
+
+from __future__ import annotations
+
+import yaml
+from pydantic import ValidationError
+
+from lisp_sdn.config.checks import check
+from lisp_sdn.config.limits import Limits, Reachability
+from lisp_sdn.config.model import Config, ControlSettings, LogSettings, StoreSettings
+from lisp_sdn.config.policy_checks import check_policies
+from lisp_sdn.config.references import references
+from lisp_sdn.config.sites import (
+    Algorithm,
+    AuthenticationKey,
+    EidPrefixSettings,
+    LocatorSettings,
+    NonceCheck,
+    SiteSettings,
+    StaticMapping,
+)
+from lisp_sdn.config.xtrs import EidPort, Underlay, UsePetr, XtrRloc, XtrSettings
+from lisp_sdn.errors import ConfigError
+from lisp_sdn.rest_settings import RestSettings
+from lisp_sdn.settings import (
+    AddressField,
+    EndpointField,
+    Iid,
+    Name,
+    NetworkField,
+    Octet,
+    Problem,
+    Settings,
+    load_yaml,
+    problems,
+)
+
+__all__ = [
+    "AddressField",
+    "Algorithm",
+    "AuthenticationKey",
+    "Config",
+    "ControlSettings",
+    "EidPort",
+    "EidPrefixSettings",
+    "EndpointField",
+    "Iid",
+    "Limits",
+    "LocatorSettings",
+    "LogSettings",
+    "Name",
+    "NetworkField",
+    "NonceCheck",
+    "Octet",
+    "Problem",
+    "Reachability",
+    "RestSettings",
+    "Settings",
+    "SiteSettings",
+    "StaticMapping",
+    "StoreSettings",
+    "Underlay",
+    "UsePetr",
+    "XtrRloc",
+    "XtrSettings",
+    "check",
+    "check_policies",
+    "load",
+]
+
+
+def load(text: str, source: str = "configuration") -> Config:
+    """Parse and check YAML text. source: the file name for messages. Raises ConfigError."""
+    try:
+        data = load_yaml(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(source, [("YAML", " ".join(str(error).split()))]) from None
+    if data is None:
+        data = {}
+    if not isinstance(data, dict):
+        raise ConfigError(source, [("(top)", f"{type(data).__name__}, expected a mapping")])
+    try:
+        config = Config.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(source, [*problems(error, Config), *references(data)]) from None
+    found = list(check(config))
+    if found:
+        raise ConfigError(source, found)
+    return config

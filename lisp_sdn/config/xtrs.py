@@ -1,0 +1,111 @@
+"""Our xTRs: one Open vSwitch each, its RLOCs, underlay and EID-facing ports; and the Proxy-ETRs."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from lisp_sdn.config.sites import EidPrefixSettings, LocatorSettings
+from lisp_sdn.settings import TEXT, AddressField, Iid, Name, Settings
+
+_MAC = re.compile(r"^([0-9a-f]{2}:){5}[0-9a-f]{2}$")
+
+
+def _interface(value: object) -> ipaddress.IPv4Interface | ipaddress.IPv6Interface:
+    try:
+        if "/" not in str(value):
+            raise ValueError("the length is missing")
+        return ipaddress.ip_interface(str(value))
+    except ValueError as error:
+        raise ValueError(f"{value!r} is not GATEWAY-ADDRESS/LENGTH ({error})") from None
+
+
+def _datapath_id(value: object) -> int:
+    try:
+        number = value if isinstance(value, int) else int(str(value), 16)
+    except ValueError:
+        raise ValueError(f"{value!r} is not a datapath id (up to 16 hex digits)") from None
+    if not 0 < number < 1 << 64:
+        raise ValueError(f"{value!r} is not in 1..2**64-1")
+    return number
+
+
+def _mac(value: str) -> str:
+    if not _MAC.match(value.lower()):
+        raise ValueError(f"{value!r} is not a MAC address like 02:00:00:00:00:fe")
+    return value.lower()
+
+
+InterfaceField = Annotated[
+    ipaddress.IPv4Interface | ipaddress.IPv6Interface, BeforeValidator(_interface), TEXT
+]
+DatapathId = Annotated[int, BeforeValidator(_datapath_id)]
+MacField = Annotated[str, AfterValidator(_mac)]
+
+
+class XtrRloc(LocatorSettings):
+    """An RLOC of an xTR of ours, with the way that its packets take.
+
+    uplink: port of the underlay bridge; None: any of its ports, the RLOC is up while one is.
+    next_hop: router through which other RLOCs are reached; None: they are on the same link.
+    """
+
+    uplink: str | None = Field(default=None, min_length=1, max_length=15)
+    next_hop: AddressField | None = None
+
+
+class EidPort(Settings):
+    """An EID-facing port of an xTR: hosts of one instance-ID behind an anycast gateway.
+
+    name: interface name on the overlay bridge. gateways: the addresses, with the length of the
+    subnet, that the xTR answers ARP and neighbour discovery for. mac: of the gateway.
+    """
+
+    name: str = Field(min_length=1, max_length=15)
+    iid: Iid = 0
+    gateways: tuple[InterfaceField, ...] = Field(min_length=1)
+    mac: MacField = "02:00:5e:00:00:fe"
+    allow_mobility: bool = False
+
+
+class Underlay(Settings):
+    """The bridge that holds the uplinks and, on its LOCAL port, the RLOCs."""
+
+    bridge: str = Field(default="br-phy", min_length=1, max_length=15)
+    datapath_id: DatapathId | None = None
+
+
+class XtrSettings(Settings):
+    """One Open vSwitch for which the controller plays ITR and ETR.
+
+    eid_prefixes: what it registers; empty means all prefixes of its site. ovsdb: "tcp:ADDR:PORT"
+    or "unix:PATH" of its database, to verify the tunnel port's options; without it only the
+    port's name can be verified. map_resolvers, map_servers: empty means the embedded ones.
+    """
+
+    name: Name
+    site: Name | None = None
+    datapath_id: DatapathId
+    rlocs: tuple[XtrRloc, ...] = Field(min_length=1)
+    tunnel_port: str = Field(default="lisp0", min_length=1, max_length=15)
+    underlay: Underlay = Underlay()
+    eid_ports: tuple[EidPort, ...] = ()
+    eid_prefixes: tuple[EidPrefixSettings, ...] = ()
+    map_resolvers: tuple[AddressField, ...] = ()
+    map_servers: tuple[AddressField, ...] = ()
+    ovsdb: str | None = Field(default=None, pattern=r"^(tcp:.+:\d+|unix:/.+)$")
+
+
+class UsePetr(Settings):
+    """The Proxy-ETRs of an instance-ID (RFC 6832 section 6): where ITRs send what is to be natively
+    forwarded.
+
+    when: "ipv6-over-ipv4-only" is for IPv6 EIDs, and only at xTRs without an IPv6 RLOC.
+    """
+
+    iid: Iid = 0
+    when: Literal["always", "ipv6-over-ipv4-only"] = "always"
+    locators: tuple[LocatorSettings, ...] = Field(min_length=1, max_length=32)
