@@ -45,6 +45,7 @@ FLOORS = {
     "trace": 8,
     "registering": 8,
     "rlocs": 8,
+    "answering": 8,
     "management": 9,
     "controller": 10,
     "api": 11,
