@@ -143,9 +143,7 @@ class LispSdnApp(app_manager.RyuApp):
             self.dispatcher.after += [self._performed, self.streams.look]
             metrics = (ProcessCollector(registry=None), PlatformCollector(registry=None))
             api = Api(self.brain.management, (*metrics, self.streams))
-            self.rest = RestServer(
-                self.config.rest.listen, api.handle, self.dispatcher, self.streams
-            )
+            self.rest = RestServer(self.config.rest, api.handle, self.dispatcher, self.streams)
         except (ConfigError, ListenError, StoreError) as error:
             # Before any thread is started: said in plain lines, and ryu-manager ends.
             print(error, file=sys.stderr)
@@ -170,7 +168,9 @@ class LispSdnApp(app_manager.RyuApp):
         host, port = settings.openflow_endpoint()
         LOGGER.info("OpenFlow: listening on TCP %s:%d", host, port)
         LOGGER.info("LISP control: listening on UDP %s", settings.describe(self.control.endpoints))
-        LOGGER.info("REST: listening on http://%s/lisp/v1", self.rest.endpoint)
+        LOGGER.info("REST: listening on %s/lisp/v1", self.rest.url)
+        if self.config.rest.scheme == "http" and not self.rest.endpoint.address.is_loopback:
+            LOGGER.warning("REST: tokens cross the network as plain text; rest.tls prevents that")
         return stopper
 
     def close(self) -> None:

@@ -17,6 +17,8 @@ from lisp_sdn.apps.control import ListenError
 from lisp_sdn.apps.dispatch import Dispatcher
 from lisp_sdn.apps.events import EventStreams
 from lisp_sdn.apps.log import LOGGER
+from lisp_sdn.apps.tls import TlsListener
+from lisp_sdn.rest_settings import RestSettings
 
 MAX_BODY = 64 << 20
 """Octets of a request's body."""
@@ -30,11 +32,11 @@ Handler = Callable[[Request, float], tuple[Response, list[Action]]]
 
 
 class RestServer:
-    """Serves `handle` on one endpoint. Raises ListenError."""
+    """Serves `handle` on one endpoint, by TLS if that is configured. Raises ListenError."""
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        settings: RestSettings,
         handle: Handler,
         dispatcher: Dispatcher,
         streams: EventStreams | None = None,
@@ -42,17 +44,21 @@ class RestServer:
         self._handle = handle
         self._streams = streams
         self._dispatcher = dispatcher
+        endpoint = settings.listen
         family = eventlet.green.socket.AF_INET
         if endpoint.address.version == 6:
             family = eventlet.green.socket.AF_INET6
         try:
             # Not reuse_port, which eventlet would set: a second controller must notice the first.
-            self._socket = eventlet.listen(
+            self._socket: Any = eventlet.listen(
                 (str(endpoint.address), endpoint.port), family=family, reuse_port=False
             )
         except OSError as error:
             raise ListenError(f"REST: cannot listen on TCP {endpoint}: {error.strerror}") from None
         self.endpoint = Endpoint(endpoint.address, self._socket.getsockname()[1])
+        if settings.tls is not None:
+            self._socket = TlsListener(self._socket, settings.tls)
+        self.url = f"{settings.scheme}://{self.endpoint}"
 
     def start(self) -> None:
         """Begin to answer."""

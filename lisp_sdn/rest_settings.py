@@ -45,11 +45,28 @@ class AccessToken(Settings):
         return self
 
 
+class TlsSettings(Settings):
+    """TLS of the REST interface: PEM files. A renewed certificate is taken up by itself.
+
+    client_ca: only clients with a certificate of this authority may connect.
+    """
+
+    certificate: str = Field(min_length=1)
+    key: str = Field(min_length=1)
+    client_ca: str | None = Field(default=None, min_length=1)
+
+
 class RestSettings(Settings):
     """The REST interface. Without tokens everybody who reaches it may do everything."""
 
     listen: EndpointField = Endpoint(ipaddress.IPv4Address("127.0.0.1"), 8080)
     tokens: tuple[AccessToken, ...] = Field(default=(), max_length=1000)
+    tls: TlsSettings | None = None
+
+    @property
+    def scheme(self) -> str:
+        """ "https" with TLS, "http" without."""
+        return "http" if self.tls is None else "https"
 
 
 def check_rest(rest: RestSettings, sites: Sequence[str]) -> Iterator[Problem]:

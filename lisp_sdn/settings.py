@@ -47,6 +47,8 @@ def _eid_prefix(value: object) -> EidPrefix:
 
 
 def _listen(value: object) -> Endpoint:
+    if isinstance(value, Endpoint):
+        return value
     host, _, port = str(value).rpartition(":")
     try:
         endpoint = Endpoint(ipaddress.ip_address(host.strip("[]")), int(port))

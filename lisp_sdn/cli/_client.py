@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import ssl
 import threading
 import urllib.error
 import urllib.request
@@ -84,13 +85,22 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 class Client:
-    """Speaks to one controller. url: "http://ADDRESS:PORT". Raises Unreachable and Refused."""
+    """Speaks to one controller. url: "http://ADDRESS:PORT", or https. Raises Unreachable, Refused.
 
-    def __init__(self, url: str, token: str | None = None) -> None:
+    tls: whom to trust, and who we are, where the URL is https; None: the system's authorities.
+    """
+
+    def __init__(
+        self, url: str, token: str | None = None, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.url = url.rstrip("/")
         self._token = token
         # Without proxies: the controller is near, and http_proxy is meant for the Internet.
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
+        self._opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}),
+            _NoRedirect(),
+            urllib.request.HTTPSHandler(context=tls),
+        )
         self.now: float | None = None
 
     def get(self, path: str, **query: object) -> Any:

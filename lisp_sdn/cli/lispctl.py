@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import ssl
 import sys
 import tarfile
 import time
@@ -32,6 +33,8 @@ from lisp_sdn.errors import ConfigError
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 
+_PEM = click.Path(exists=True, dir_okay=False)
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
@@ -44,10 +47,29 @@ DEFAULT_URL = "http://127.0.0.1:8080"
 @click.option(
     "--token", envvar="LISPCTL_TOKEN", metavar="TOKEN", help="Access token (LISPCTL_TOKEN)."
 )
+@click.option(
+    "--ca",
+    envvar="LISPCTL_CA",
+    type=_PEM,
+    help="Authority to trust instead of the system's, for https (LISPCTL_CA).",
+)
+@click.option(
+    "--certificate",
+    envvar="LISPCTL_CERTIFICATE",
+    type=_PEM,
+    help="Client certificate with its key, one file, for https (LISPCTL_CERTIFICATE).",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, before or after the command.")
 @click.version_option(lisp_sdn.__version__, prog_name="lispctl")
 @click.pass_context
-def main(context: click.Context, url: str, token: str | None, as_json: bool) -> None:
+def main(
+    context: click.Context,
+    url: str,
+    token: str | None,
+    ca: str | None,
+    certificate: str | None,
+    as_json: bool,
+) -> None:
     """Look into a running LISP controller, and change what can be changed while it runs.
 
     Exit status: 0 done, 1 refused or not found, 2 wrong use, 3 the controller cannot be reached.
@@ -55,7 +77,23 @@ def main(context: click.Context, url: str, token: str | None, as_json: bool) -> 
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.netloc or parts.username:
         raise click.BadParameter(f"{url!r}, expected http://ADDRESS:PORT", param_hint="--url")
-    context.obj = Session(Client(url, token), as_json)
+    tls = _tls(ca, certificate) if parts.scheme == "https" else None
+    context.obj = Session(Client(url, token, tls), as_json)
+
+
+def _tls(ca: str | None, certificate: str | None) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=ca)
+    except (OSError, ssl.SSLError) as error:
+        raise click.BadParameter(f"{ca}: {error}", param_hint="--ca") from None
+    if certificate is not None:
+        try:
+            context.load_cert_chain(certificate)
+        except (OSError, ssl.SSLError) as error:
+            raise click.BadParameter(
+                f"{certificate}: {error}", param_hint="--certificate"
+            ) from None
+    return context
 
 
 @main.command()

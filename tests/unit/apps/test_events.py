@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from ipaddress import ip_address
 from typing import Any
 
 import eventlet
@@ -13,7 +12,6 @@ from edge_fakes import FakeBrain, FakeSinks
 from eventlet.green import socket
 
 from lisp_sdn.actions import Action, Dropped, Event
-from lisp_sdn.address import Endpoint
 from lisp_sdn.api.http import Request, Response
 from lisp_sdn.api.stream import EVENT_STREAM, EventFilter, Follow
 from lisp_sdn.apps.dispatch import Dispatcher
@@ -21,8 +19,9 @@ from lisp_sdn.apps.events import EventStreams
 from lisp_sdn.apps.rest import RestServer
 from lisp_sdn.config import Config
 from lisp_sdn.ledger import Ledger
+from lisp_sdn.rest_settings import RestSettings
 
-LOOPBACK = Endpoint(ip_address("127.0.0.1"), 0)
+LOOPBACK = RestSettings(listen="127.0.0.1:0")
 DEADLINE = 10.0
 
 

@@ -6,7 +6,6 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from http.client import HTTPResponse
-from ipaddress import ip_address
 from typing import Any
 
 import eventlet
@@ -14,14 +13,14 @@ import pytest
 from edge_fakes import FakeBrain, FakeSinks
 
 from lisp_sdn.actions import Action, ReadRules
-from lisp_sdn.address import Endpoint
 from lisp_sdn.api.http import Request, Response
 from lisp_sdn.apps import rest
 from lisp_sdn.apps.control import ListenError
 from lisp_sdn.apps.dispatch import Dispatcher
 from lisp_sdn.apps.rest import RestServer
+from lisp_sdn.rest_settings import RestSettings
 
-LOOPBACK = Endpoint(ip_address("127.0.0.1"), 0)
+LOOPBACK = RestSettings(listen="127.0.0.1:0")
 
 
 class Api:
@@ -172,4 +171,4 @@ def test_a_connection_serves_several_requests(server: RestServer, api: Api) -> N
 
 def test_a_port_in_use_is_one_line(server: RestServer, api: Api) -> None:
     with pytest.raises(ListenError, match=r"REST: cannot listen on TCP 127.0.0.1:\d+: Address"):
-        RestServer(server.endpoint, api.handle, Dispatcher(FakeBrain()))
+        RestServer(RestSettings(listen=server.endpoint), api.handle, Dispatcher(FakeBrain()))

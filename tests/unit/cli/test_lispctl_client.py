@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import io
+import ssl
+import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
+from lispctl_server import FakeBackend, run, serving
 from rich.console import Console
 
 from lisp_sdn.cli import _client
@@ -72,3 +76,32 @@ def test_every_mistake_is_one_line() -> None:
         "  limit: too large",
         "  something else",
     ]
+
+
+def test_https_with_an_authority_of_ones_own(tmp_path: Path) -> None:
+    pem = tmp_path / "controller.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    command += ["-nodes", "-days", "2", "-subj", "/CN=controller", "-keyout", str(pem)]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-out", str(tmp_path / "ca.pem")]
+    subprocess.run(command, check=True, capture_output=True, timeout=30)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "ca.pem", pem)
+    with serving(FakeBackend()) as controller:
+        controller.server.socket = context.wrap_socket(controller.server.socket, server_side=True)
+        url = f"https://127.0.0.1:{controller.server.server_address[1]}"
+        trusted = run("--url", url, "--ca", str(tmp_path / "ca.pem"), "status")
+        assert trusted.exit_code == 0, trusted.output
+        assert "Sites" in trusted.output
+        unknown = run("--url", url, "status")
+        assert unknown.exit_code == 3
+        assert "certificate verify failed" in unknown.output
+
+
+def test_a_file_that_is_no_certificate_is_named(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.pem"
+    wrong.write_text("no certificate")
+    for option in ("--ca", "--certificate"):
+        result = run("--url", "https://127.0.0.1:1", option, str(wrong), "status")
+        assert result.exit_code == 2
+        assert str(wrong) in result.output
+        assert option in result.output
