@@ -19,11 +19,19 @@ from ryu.services.protocols.bgp.bgpspeaker import BGPSpeaker
 from ryu.services.protocols.bgp.info_base.base import Filter
 from ryu.services.protocols.bgp.rtconf.neighbors import ENABLED
 
-from lisp_sdn.actions import Announce, BgpRoute, BgpSession, ShutNeighbour, Withdraw
+from lisp_sdn.actions import (
+    Announce,
+    BgpRoute,
+    BgpSession,
+    ShutNeighbour,
+    Withdraw,
+)
 from lisp_sdn.address import Endpoint, IPAddress
 from lisp_sdn.alt_settings import BgpNeighbour, BgpSettings, PrefixFilter, permitted
+from lisp_sdn.apps.bgp_scopes import Held, Nothing, OneScope
 from lisp_sdn.apps.control import ListenError
 from lisp_sdn.apps.dispatch import Dispatcher
+from lisp_sdn.model import BgpScope
 
 _TCP_MD5SIG = 14
 
@@ -74,8 +82,11 @@ class PrefixesOnly(Filter):
         return PrefixesOnly(self._rules, self.ROUTE_FAMILY)
 
 
-def _filters(rules: PrefixFilter) -> list[PrefixesOnly]:
-    return [PrefixesOnly(rules, family) for family in (RF_IPv4_UC, RF_IPv6_UC)]
+FAMILIES = (RF_IPv4_UC, RF_IPv6_UC)
+
+
+def _filters(rules: PrefixFilter) -> list[Filter]:
+    return [PrefixesOnly(rules, family) for family in FAMILIES]
 
 
 class _Speaker(BGPSpeaker):
@@ -100,6 +111,8 @@ class Bgp:
         self._dispatcher = dispatcher
         self._make = speaker
         self._speaker: Any = None
+        self._held = Held()
+        self._scopes = {str(entry.address): entry.scope for entry in settings.neighbours}
         check_port(settings.listen)
 
     def start(self) -> None:
@@ -137,18 +150,24 @@ class Bgp:
             # RFC 6836 section 4.3: the next hop is always the ALT-Router at the tunnel's end.
             is_next_hop_self=True,
         )
-        self._speaker.in_filter_set(address, _filters(neighbour.prefixes_in))
-        self._speaker.out_filter_set(address, _filters(neighbour.prefixes_out))
+        listened = neighbour.scope is BgpScope.ALT
+        heard = _filters(neighbour.prefixes_in) if listened else [Nothing(f) for f in FAMILIES]
+        self._speaker.in_filter_set(address, heard)
+        scope = [OneScope(neighbour.scope, self._held, self._scopes, f) for f in FAMILIES]
+        self._speaker.out_filter_set(address, [*scope, *_filters(neighbour.prefixes_out)])
 
     # --- actions ---
 
     def announce(self, action: Announce) -> None:
-        """To all neighbours, also to those whose session comes up later."""
-        self._speaker.prefix_add(str(action.prefix))
+        """To the neighbours of its scope, also to those whose session comes up later."""
+        self._speaker.prefix_add(str(action.prefix), self._held.add(action))
 
     def withdraw(self, action: Withdraw) -> None:
-        """From all neighbours."""
+        """From the neighbours of its scope."""
+        remains, next_hop = self._held.remove(action)
         self._speaker.prefix_del(str(action.prefix))
+        if remains:
+            self._speaker.prefix_add(str(action.prefix), next_hop)
 
     def shut_neighbour(self, action: ShutNeighbour) -> None:
         """Close the session and do not open it again."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass, field
 
 from lisp_sdn.address import EidPrefix, Endpoint, IPAddress, IPNetwork
+from lisp_sdn.model import BgpScope
 from lisp_sdn.rules import CookieClass, Match, RuleAction, RuleChange
 
 # --- actions -----------------------------------------------------------------------------
@@ -95,16 +96,22 @@ class MappingChanged:
 
 @dataclass(frozen=True, slots=True)
 class Announce:
-    """Announce a prefix to all BGP neighbours whose filter permits it, until `Withdraw`."""
+    """Announce a prefix to the BGP neighbours of a scope whose filter permits it.
+
+    It lasts until `Withdraw`. next_hop: None for our own address of the session.
+    """
 
     prefix: IPNetwork
+    scope: BgpScope = BgpScope.ALT
+    next_hop: IPAddress | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Withdraw:
-    """Announce a prefix no longer."""
+    """Announce a prefix no longer in this scope."""
 
     prefix: IPNetwork
+    scope: BgpScope = BgpScope.ALT
 
 
 @dataclass(frozen=True, slots=True)

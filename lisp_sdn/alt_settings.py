@@ -11,6 +11,7 @@ from netaddr import IPSet
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from lisp_sdn.address import EidPrefix, Endpoint, IPNetwork
+from lisp_sdn.model import BgpScope
 from lisp_sdn.settings import (
     AddressField,
     EndpointField,
@@ -94,12 +95,15 @@ def permitted(rules: PrefixFilter, network: IPNetwork) -> bool:
 class BgpNeighbour(Settings):
     """A BGP session. It is on a tunnel or a common subnet, never multihop (RFC 6836 section 4).
 
+    scope: alt for an ALT-Router; underlay for a router of the network that RLOCs are in, which
+    hears the EID-prefixes of our Proxy-ITRs, nothing of the ALT, and is not listened to.
     port: TCP port of the neighbour. password: TCP MD5 (RFC 2385). prefixes_in, prefixes_out:
     filters. maximum_prefixes: with more the session is shut until the controller starts anew.
     """
 
     address: AddressField
     as_number: AsNumber
+    scope: BgpScope = BgpScope.ALT
     port: int = Field(default=179, ge=1, le=65535)
     password: Password | None = None
     prefixes_in: PrefixFilter = ()
@@ -153,6 +157,9 @@ def check_bgp(bgp: BgpSettings) -> Iterator[Problem]:
             yield f"{path}.address", f"{address} is already bgp.neighbours[{first}]"
         if address.is_multicast or address.is_unspecified:
             yield f"{path}.address", f"{address} cannot be a neighbour, expected a unicast address"
+        if neighbour.scope is BgpScope.UNDERLAY and neighbour.prefixes_in:
+            message = "a neighbour of scope underlay is not listened to, expected no filter"
+            yield f"{path}.prefixes_in", message
         if neighbour.as_number == bgp.as_number:
             # RFC 6836 section 4.3: every ALT-Router is an AS hop of its own.
             yield f"{path}.as_number", f"{neighbour.as_number} is our own, expected another"
@@ -193,6 +200,7 @@ def _public_as(bgp: BgpSettings) -> Iterator[Problem]:
     numbers += [
         (f"bgp.neighbours[{n}].as_number", neighbour.as_number)
         for n, neighbour in enumerate(bgp.neighbours)
+        if neighbour.scope is BgpScope.ALT
     ]
     for path, number in numbers:
         if not any(low <= number <= high for low, high in PRIVATE_AS):

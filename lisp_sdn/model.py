@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import Protocol
 
 from lisp_sdn.address import AnyAddress, EidPrefix, IPAddress, SourceDestPrefix
@@ -107,6 +107,13 @@ def locator_sort_key(locator: Locator) -> tuple[int, int, str]:
     if isinstance(rloc, IPAddress):
         return (rloc.version, int(rloc), "")
     return rloc.sort_key
+
+
+class BgpScope(StrEnum):
+    """Which routers a BGP neighbour speaks for: those of the ALT, or those of the underlay."""
+
+    ALT = "alt"
+    UNDERLAY = "underlay"
 
 
 @dataclass(frozen=True, slots=True)

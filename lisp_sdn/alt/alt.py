@@ -25,6 +25,7 @@ from lisp_sdn.alt.announce import Announcer, sort_key
 from lisp_sdn.alt.rib import Rib
 from lisp_sdn.alt_settings import AltSettings, BgpNeighbour, permitted
 from lisp_sdn.config import Config
+from lisp_sdn.model import BgpScope
 
 WHERE = "alt"
 
@@ -106,6 +107,9 @@ class Alt:
         neighbour = self._neighbours.get(route.peer)
         if neighbour is None:
             return [self._refused("bgp-unknown-neighbour", route)]
+        if neighbour.scope is not BgpScope.ALT:
+            # The speaker takes nothing from it; the ALT and the underlay never mix.
+            return [self._refused("bgp-not-alt", route)]
         if route.peer in self.shut:
             return [self._refused("bgp-neighbour-shut", route)]
         self.counters["bgp-routes-in"] += 1

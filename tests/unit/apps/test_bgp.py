@@ -11,14 +11,22 @@ import pytest
 from edge_fakes import FakeBrain, FakeSinks
 from ryu.lib.packet.bgp import RF_IPv4_UC, RF_IPv6_UC
 
-from lisp_sdn.actions import Announce, BgpRoute, BgpSession, ShutNeighbour, Withdraw
+from lisp_sdn.actions import (
+    Announce,
+    BgpRoute,
+    BgpSession,
+    ShutNeighbour,
+    Withdraw,
+)
 from lisp_sdn.address import Endpoint
 from lisp_sdn.alt_settings import BgpSettings
 from lisp_sdn.apps.bgp import Bgp, Password, check_port, set_tcp_md5
 from lisp_sdn.apps.control import ListenError
 from lisp_sdn.apps.dispatch import Dispatcher
+from lisp_sdn.model import BgpScope
 
 NET = ipaddress.ip_network("10.1.0.0/16")
+PEERS = ("10.99.0.2", "10.99.0.6", "192.0.2.9")
 LOOPBACK = ipaddress.ip_address("127.0.0.1")
 
 
@@ -53,6 +61,7 @@ def bgp(brain: FakeBrain) -> Bgp:
                     "prefixes_in": [{"prefix": "10.0.0.0/8", "minimum_length": 8}],
                 },
                 {"address": "10.99.0.6", "as_number": 4200000001, "port": 1179},
+                {"address": "192.0.2.9", "as_number": 65010, "scope": "underlay"},
             ],
         }
     )
@@ -69,8 +78,8 @@ def test_every_neighbour_is_added_with_its_password_and_filters(bgp: Bgp) -> Non
     assert speaker.made[1]["bgp_server_hosts"] == ("127.0.0.1",)
     names = [(name, arguments[0]) for name, arguments, _ in speaker.calls]
     order = ["neighbor_add", "in_filter_set", "out_filter_set"]
-    assert names == [(name, peer) for peer in ("10.99.0.2", "10.99.0.6") for name in order]
-    first, second = (named for name, _, named in speaker.calls if name == "neighbor_add")
+    assert names == [(name, peer) for peer in PEERS for name in order]
+    first, second, _ = (named for name, _, named in speaker.calls if name == "neighbor_add")
     assert first["password"] == b"a-secret"
     assert "a-secret" not in f"{first!r} {first['password']!s} {speaker.calls}"
     assert (second["password"], second["remote_port"]) == (None, 1179)
@@ -110,10 +119,64 @@ def test_actions_are_carried_out(bgp: Bgp, monkeypatch: pytest.MonkeyPatch) -> N
     ]
     bgp.close()
     assert speaker.calls == [
-        ("prefix_add", ("10.1.0.0/16",), {}),
+        ("prefix_add", ("10.1.0.0/16", None), {}),
         ("prefix_del", ("10.1.0.0/16",), {}),
         ("shutdown", (), {}),
     ]
+
+
+def denied(
+    bgp: Bgp,
+    neighbour: str,
+    direction: str,
+    prefix: str,
+    source: str | None,
+    withdrawal: bool = False,
+) -> bool:
+    """Whether any filter of a neighbour denies a path. source: the neighbour it came from."""
+    filters = next(
+        args[1] for name, args, _ in bgp._speaker.calls if (name, args[0]) == (direction, neighbour)
+    )
+    peer = None if source is None else SimpleNamespace(ip_address=source)
+    path = SimpleNamespace(nlri=SimpleNamespace(prefix=prefix), source=peer, is_withdraw=withdrawal)
+    mine = [entry.clone() for entry in filters if RF_IPv4_UC == entry.ROUTE_FAMILY]
+    return any(entry.evaluate(path) == (entry.POLICY_DENY, True) for entry in mine)
+
+
+def test_the_alt_and_the_underlay_do_not_hear_of_each_other(bgp: Bgp) -> None:
+    alt, underlay = "10.99.0.6", "192.0.2.9"
+    out = "out_filter_set"
+    bgp.announce(Announce(NET))
+    assert not denied(bgp, alt, out, "10.1.0.0/16", None)
+    assert denied(bgp, underlay, out, "10.1.0.0/16", None)
+    # A route of one ALT-Router goes on to the others, and nowhere else.
+    assert not denied(bgp, alt, out, "10.7.0.0/16", "10.99.0.2")
+    assert denied(bgp, underlay, out, "10.7.0.0/16", "10.99.0.2")
+    assert denied(bgp, alt, out, "10.7.0.0/16", underlay)
+    assert denied(bgp, underlay, "in_filter_set", "0.0.0.0/0", underlay)
+
+
+def test_a_prefix_of_both_scopes_has_one_path(bgp: Bgp) -> None:
+    out, hop = "out_filter_set", ipaddress.ip_address("192.0.2.1")
+    bgp.announce(Announce(NET))
+    bgp.announce(Announce(NET, BgpScope.UNDERLAY, hop))
+    assert not denied(bgp, "192.0.2.9", out, "10.1.0.0/16", None)
+    assert not denied(bgp, "10.99.0.6", out, "10.1.0.0/16", None)
+    bgp.withdraw(Withdraw(NET))
+    assert denied(bgp, "10.99.0.6", out, "10.1.0.0/16", None)
+    assert bgp._speaker.calls[-4:] == [
+        ("prefix_add", ("10.1.0.0/16", None), {}),
+        ("prefix_add", ("10.1.0.0/16", "192.0.2.1"), {}),
+        ("prefix_del", ("10.1.0.0/16",), {}),
+        ("prefix_add", ("10.1.0.0/16", "192.0.2.1"), {}),
+    ]
+    bgp.withdraw(Withdraw(NET, BgpScope.UNDERLAY))
+    assert denied(bgp, "192.0.2.9", out, "10.1.0.0/16", None)
+    assert bgp._speaker.calls[-1] == ("prefix_del", ("10.1.0.0/16",), {})
+    # Ryu asks its filters about the withdrawal too, and sends it later.
+    for neighbour in ("192.0.2.9", "10.99.0.6"):
+        assert not denied(bgp, neighbour, out, "10.1.0.0/16", None, withdrawal=True)
+        assert denied(bgp, neighbour, out, "10.2.0.0/16", None, withdrawal=True)
 
 
 def test_routes_and_sessions_reach_the_brain(bgp: Bgp, brain: FakeBrain) -> None:
