@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from lisp_sdn.actions import Dropped, SendControl
 from lisp_sdn.address import EidPrefix, Endpoint, IPAddress
+from lisp_sdn.config.interworking import proxy_etr
 from lisp_sdn.errors import DecodeError
 from lisp_sdn.exchanges import Exchanges
 from lisp_sdn.mapping.intake import MAX_RECORDS, Arrival, requester_of, usable_rlocs
@@ -116,7 +117,9 @@ class Answering:
             if not isinstance(eid, EidPrefix):
                 continue
             mapping = self._mapping.answer(eid, requester, now).mapping
-            if xtr.serves(eid) or any(item.rloc == rloc for item in mapping.locators):
+            # A PETR is in no mapping; who uses it probes it with a prefix that is not LISP.
+            petr = request.probe and proxy_etr(xtr.settings, eid.iid) is not None
+            if petr or xtr.serves(eid) or any(item.rloc == rloc for item in mapping.locators):
                 probed = rloc if request.probe else None
                 records.append(EidRecord.from_mapping(_as_etr(mapping, own, probed)))
         if not records:

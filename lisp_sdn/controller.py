@@ -287,6 +287,7 @@ class Controller:
             itr_rlocs=tuple(entry.rloc for entry in core.settings.rlocs),
             source_eid=source,
             xtr_id=xtr_id(core),
+            pitr=source is not None and core.asks_for_others(source),
             xtr=xtr,
             authenticated=True,
         )

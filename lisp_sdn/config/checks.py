@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from lisp_sdn.address import EidPrefix, IPAddress
 from lisp_sdn.alt_settings import check_alt, check_bgp
+from lisp_sdn.config.interworking import check_native, proxy_etr
 from lisp_sdn.config.model import Config
 from lisp_sdn.config.policy_checks import check_policies
 from lisp_sdn.config.references import no_site, unique
@@ -23,6 +24,7 @@ def check(config: Config) -> Iterator[Problem]:
     yield from _check_datapaths(config)
     for index, xtr in enumerate(config.xtrs):
         yield from _check_xtr(config, f"xtrs[{index}]", xtr)
+        yield from check_native(config, f"xtrs[{index}]", xtr)
     yield from _check_petrs(config)
     yield from check_policies(config, config.policies)
     yield from check_rest(config.rest, [site.name for site in config.sites])
@@ -123,7 +125,7 @@ def _check_xtr(config: Config, path: str, xtr: XtrSettings) -> Iterator[Problem]
 
 
 def _check_petrs(config: Config) -> Iterator[Problem]:
-    own = {entry.rloc: xtr.name for xtr in config.xtrs for entry in xtr.rlocs}
+    own = {entry.rloc: xtr for xtr in config.xtrs for entry in xtr.rlocs}
     yield from unique("use_petr", "iid", [str(entry.iid) for entry in config.use_petr])
     for p, petr in enumerate(config.use_petr):
         rlocs = [entry.rloc for entry in petr.locators]
@@ -133,5 +135,6 @@ def _check_petrs(config: Config) -> Iterator[Problem]:
             mistake = _rloc_problem(rloc)
             if mistake:
                 yield path, mistake
-            elif rloc in own:
-                yield path, f"{rloc} is of xTR {own[rloc]}, which is no Proxy-ETR"
+            elif rloc in own and proxy_etr(own[rloc], petr.iid) is None:
+                message = f"{rloc} is of xTR {own[rloc].name}, which is no Proxy-ETR"
+                yield path, f"{message} of instance-ID {petr.iid}"

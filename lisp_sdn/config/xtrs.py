@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from lisp_sdn.config.interworking import NativePort
 from lisp_sdn.config.sites import EidPrefixSettings, LocatorSettings
 from lisp_sdn.settings import TEXT, AddressField, Iid, Name, Settings
 
@@ -93,6 +94,7 @@ class XtrSettings(Settings):
     tunnel_port: str = Field(default="lisp0", min_length=1, max_length=15)
     underlay: Underlay = Underlay()
     eid_ports: tuple[EidPort, ...] = ()
+    native_ports: tuple[NativePort, ...] = ()
     eid_prefixes: tuple[EidPrefixSettings, ...] = ()
     map_resolvers: tuple[AddressField, ...] = ()
     map_servers: tuple[AddressField, ...] = ()
@@ -103,7 +105,8 @@ class UsePetr(Settings):
     """The Proxy-ETRs of an instance-ID (RFC 6832 section 6): where ITRs send what is to be natively
     forwarded.
 
-    when: "ipv6-over-ipv4-only" is for IPv6 EIDs, and only at xTRs without an IPv6 RLOC.
+    when: "ipv6-over-ipv4-only" is for IPv6 EIDs, and only at xTRs without an IPv6 RLOC. A Proxy-ITR
+    uses none: what is not LISP would come back to it.
     """
 
     iid: Iid = 0

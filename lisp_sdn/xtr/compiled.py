@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lisp_sdn.rules import CookieClass, FlowRule, GroupRule, Match, MeterRule, RuleAction, cookie
 from lisp_sdn.xtr.frames import ETH_IPV4, ETH_IPV6
-from lisp_sdn.xtr.pipeline import METADATA_MASK, TableId, check
+from lisp_sdn.xtr.pipeline import ORIGIN_MASK, TableId, check
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def flow(
             matching,
             actions,
             None if goto is None else int(goto),
-            None if metadata is None else (metadata, METADATA_MASK),
+            None if metadata is None else (metadata, ORIGIN_MASK),
             None if meter is None else int(meter),
             cookie(kind, value),
             idle_timeout,

@@ -25,7 +25,7 @@ from lisp_sdn.rules import (
     ToGroup,
     match,
 )
-from lisp_sdn.xtr import rlocsets
+from lisp_sdn.xtr import native, rlocsets
 from lisp_sdn.xtr.cache import TTL_UNLIMITED, Entry, Node
 from lisp_sdn.xtr.compiled import Compiled, eth_type, flow
 from lisp_sdn.xtr.hosts import Host
@@ -187,8 +187,18 @@ def rloc_set(rlocs: RlocSet, topology: Topology, group_of: GroupOf) -> Compiled:
     return Compiled(groups=(check_group(rlocsets.group(number, rlocs, topology)),))
 
 
+def forwards_natively(mapping: Mapping, topology: Topology) -> bool:
+    """Whether packets of this mapping leave without encapsulation (RFC 6832 section 5.2)."""
+    if not mapping.negative or mapping.action is not Act.NATIVELY_FORWARD:
+        return False
+    return topology.role(mapping.eid.iid) is not None
+
+
 def direct_actions(entry: Entry, topology: Topology, group_of: GroupOf) -> tuple[RuleAction, ...]:
     """How one packet goes where the flow of an entry would send it, past the tables."""
+    if entry.active is not None and forwards_natively(entry.active, topology):
+        port = topology.native(entry.destination.iid)
+        return native.actions(port) if port is not None else ()
     if entry.active is not None:
         rlocs = rlocsets.normalise(entry.active.locators)
         if topology.tunnel_port is not None and rlocsets.spreads(rlocs, topology):
@@ -227,6 +237,8 @@ def _forwarding(
     eid: EidPrefix, mapping: Mapping, topology: Topology, group_of: GroupOf
 ) -> tuple[tuple[RuleAction, ...], TableId | None]:
     """(actions, continue in) for a mapping."""
+    if forwards_natively(mapping, topology):
+        return (), TableId.NATIVE
     if mapping.negative:
         # ACT 2: every matching packet asks again (RFC 9301 5.4), metered like any miss.
         wants_request = mapping.action is Act.SEND_MAP_REQUEST
@@ -246,10 +258,9 @@ def drop_reason(mapping: Mapping, topology: Topology) -> str | None:
     if mapping.negative:
         if mapping.action is Act.SEND_MAP_REQUEST:
             return None
-        # Natively forwarded packets need a path past the overlay, which an xTR without an
-        # interworking port does not have.
-        native = mapping.action is Act.NATIVELY_FORWARD
-        return "no-native-path" if native else mapping.action.text
+        if mapping.action is Act.NATIVELY_FORWARD:
+            return native.why_not(mapping.eid.iid, topology)
+        return mapping.action.text
     rlocs = rlocsets.normalise(mapping.locators)
     if topology.tunnel_port is None:
         return "no-tunnel-port"

@@ -28,7 +28,7 @@ from lisp_sdn.xtr.hosts import ASK_INTERVAL, Host, HostKey, Hosts, Learned
 from lisp_sdn.xtr.outbox import Outbox
 from lisp_sdn.xtr.queue import Held, HoldKey, HoldQueue
 from lisp_sdn.xtr.timers import Timers
-from lisp_sdn.xtr.topology import AttachedPort, Interface, Topology
+from lisp_sdn.xtr.topology import AttachedNative, AttachedPort, Interface, Topology
 
 _GROUP_BIT = 0x01
 
@@ -187,7 +187,7 @@ class Gateway:
             self._out.drop("no-such-host", str(key[1]), str(held.source))
             if held.source not in told:
                 told.add(held.source)
-                self.tell(replies.HOST_UNREACHABLE, key[0], held.frame)
+                self.tell(replies.HOST_UNREACHABLE, key[0], held)
 
     # --- ICMP --------------------------------------------------------------------------------
 
@@ -198,14 +198,18 @@ class Gateway:
             return
         self._inject(replies.echo_reply(packet), iid, packet.version, packet.destination)
 
-    def tell(self, kind: str, iid: int, frame: bytes) -> None:
-        """Send an ICMP error about a frame. kind: of `replies`."""
+    def tell(self, kind: str, iid: int, held: Held) -> None:
+        """Send an ICMP error about a packet. kind: of `replies`."""
         try:
-            about = parse_ip(parse_ethernet(frame).payload)
+            about = parse_ip(parse_ethernet(held.frame).payload)
         except DecodeError as error:
             self._out.drop(error.reason, str(error))
             return
         if is_icmp_error(about) or about.source.is_multicast or about.source.is_unspecified:
+            return
+        native = self._topology().native_port(held.in_port)
+        if native is not None:
+            self._tell_natively(kind, native, about)
             return
         # In the name of the gateway that the sender knows, if it is a host of ours.
         speaker = self._topology().speaker(iid, about.version, about.source)
@@ -216,6 +220,17 @@ class Gateway:
         self._out.counters["icmp-errors-out"] += 1
         packet = replies.icmp_error(kind, speaker.address, about)
         self._inject(packet, iid, about.version, speaker.address)
+
+    def _tell_natively(self, kind: str, native: AttachedNative, about: Ip) -> None:
+        """The sender is not LISP: it knows us by our RLOC."""
+        source = self._topology().source_rloc(about.version)
+        if source is None:
+            self._out.drop("no-gateway-address", str(about.source))
+            return
+        self._out.counters["icmp-errors-out"] += 1
+        packet = replies.icmp_error(kind, source, about)
+        frame = replies.ip_frame(native.mac, native.mac, about.version, packet)
+        self._out.packet(frame, Port.CONTROLLER, Output(native.number))
 
     def _inject(self, packet: bytes, iid: int, version: int, gateway: IPAddress) -> None:
         """Send a packet of our own through the tables, as if it entered by an EID-facing port."""

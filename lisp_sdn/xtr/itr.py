@@ -13,7 +13,7 @@ from lisp_sdn.rules import Output, Port, RuleAction
 from lisp_sdn.wire import MapRequest, RequestRecord
 from lisp_sdn.xtr import replies
 from lisp_sdn.xtr.cache import CacheKey, Entry
-from lisp_sdn.xtr.compiler import drop_reason
+from lisp_sdn.xtr.compiler import drop_reason, forwards_natively
 from lisp_sdn.xtr.frames import Ip
 from lisp_sdn.xtr.keeper import CacheKeeper, Record, destination_of
 from lisp_sdn.xtr.outbox import Outbox
@@ -52,7 +52,7 @@ _ICMP = {
 class Teller(Protocol):
     """Sends an ICMP error about a held packet."""
 
-    def __call__(self, kind: str, iid: int, frame: bytes) -> None:
+    def __call__(self, kind: str, iid: int, held: Held) -> None:
         """kind: of `replies`."""
 
 
@@ -150,7 +150,7 @@ class Itr:
         self, entry: Entry, iid: int, held: Held, actions: tuple[RuleAction, ...], *, tell: bool
     ) -> None:
         entry.packets += 1
-        reason = drop_reason(entry.active or entry.mapping, self._topology())
+        reason = self._why_dropped(entry, held)
         if reason is None and actions:
             self._out.counters["packets-released"] += 1
             self._out.packet(held.frame, held.in_port, *actions)
@@ -159,7 +159,14 @@ class Itr:
         self._out.drop(reason, str(entry.key), str(held.source))
         kind = _ICMP.get(reason, replies.NET_UNREACHABLE)
         if tell and kind is not None:
-            self._tell(kind, iid, held.frame)
+            self._tell(kind, iid, held)
+
+    def _why_dropped(self, entry: Entry, held: Held) -> str | None:
+        mapping, topology = entry.active or entry.mapping, self._topology()
+        if forwards_natively(mapping, topology) and topology.native_port(held.in_port) is not None:
+            # A Proxy-ITR got what no LISP site has; by the native port it would only come back.
+            return "not-an-eid"
+        return drop_reason(mapping, topology)
 
     def release(self, key: HoldKey, now: float, asked: IPAddress | None = None) -> None:
         """Send held packets of a destination on, in order; ask again for other sources.
@@ -241,6 +248,7 @@ class Itr:
             (topology.sources or topology.rlocs)[:MAX_ITR_RLOCS],
             (RequestRecord(resolution.eid),),
             smr_invoked=resolution.smr_invoked,
+            pitr=topology.asks_for_others(resolution.eid.iid, resolution.source),
         )
         self._out.act(Resolve(self._name, request, resolution.attempts - 1))
 

@@ -13,6 +13,7 @@ from lisp_sdn.address import EidPrefix, SourceDestPrefix
 from lisp_sdn.model import Mapping
 from lisp_sdn.xtr import rlocsets
 from lisp_sdn.xtr.cache import CacheKey, Entry, MapCache, Via, lifetime
+from lisp_sdn.xtr.compiler import forwards_natively
 from lisp_sdn.xtr.neighbours import Neighbours
 from lisp_sdn.xtr.outbox import Outbox
 from lisp_sdn.xtr.petr import Petrs
@@ -224,14 +225,17 @@ class CacheKeeper:
         """The answer for (part of) this prefix may be another: ask again for what is cached."""
         covering = self.cache.covering(eid)
         for entry in (*self.cache.covered_by(eid), *covering):
-            if entry.mapping.negative:
+            if not self._carries(entry):
                 # Nothing flows through it; the next packet asks and is held meanwhile.
                 self.remove(entry.key, "mapping-changed")
             else:
                 self._revalidate[entry.key] = False
-        if any(not entry.mapping.negative for entry in covering):
+        if any(self._carries(entry) for entry in covering):
             self.asker.ask_again(eid, covering[0].asked, None, now)
         self.revalidate_some(now)
+
+    def _carries(self, entry: Entry) -> bool:
+        return not entry.mapping.negative or forwards_natively(entry.mapping, self._topology())
 
     def solicited(self, eid: EidPrefix, now: float) -> None:
         """A Solicit-Map-Request named a prefix (RFC 9301 section 6.1)."""

@@ -18,6 +18,10 @@ class Petrs:
 
     def __init__(self, settings: XtrSettings, used: Sequence[UsePetr]) -> None:
         self._used = {entry.iid: entry for entry in used}
+        for port in settings.native_ports:
+            if port.proxy_itr is not None:
+                # What it attracts for nobody would come back from the PETR, again and again.
+                self._used.pop(port.iid, None)
         self._ipv6_underlay = any(entry.rloc.version == 6 for entry in settings.rlocs)
 
     def through(self, mapping: Mapping) -> Mapping:

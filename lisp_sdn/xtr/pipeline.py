@@ -1,6 +1,7 @@
 """The OpenFlow pipeline of an xTR as data, and the check of every rule against it.
 
-Metadata: instance-ID in the low 24 bits, bit 24 set for packets that came out of the tunnel.
+Metadata: instance-ID in the low 24 bits, bit 24 set for packets that came out of the tunnel, bit
+25 for those that came in by a native port.
 """
 
 from __future__ import annotations
@@ -27,7 +28,11 @@ from lisp_sdn.xtr.frames import ETH_ARP, ETH_IPV4, ETH_IPV6, ICMP, ICMPV6
 
 IID_MASK = 0xFFFFFF
 FROM_TUNNEL = 1 << 24
+FROM_NATIVE = 1 << 25
 METADATA_MASK = FROM_TUNNEL | IID_MASK
+"""What a map-cache flow looks at: whence a packet came, but for the tunnel, is no concern of it."""
+
+ORIGIN_MASK = FROM_NATIVE | METADATA_MASK
 
 
 class TableId(IntEnum):
@@ -39,6 +44,7 @@ class TableId(IntEnum):
     MAP_CACHE = 3
     MISS = 4
     SPREAD = 5
+    NATIVE = 6
 
 
 class Punt(IntEnum):
@@ -86,8 +92,8 @@ _DESTINATION = "metadata ipv4_dst ipv6_dst"
 TABLES = (
     Table(
         TableId.CLASSIFY,
-        "EID-facing port or tunnel -> instance-ID; ARP answered; neighbour discovery and ARP "
-        "to the controller; addresses that must not be routed dropped",
+        "EID-facing port, tunnel or native port -> instance-ID; ARP answered; neighbour discovery "
+        "and ARP to the controller; addresses that must not be routed dropped",
         _fields(
             "in_port eth_dst arp_op arp_spa arp_tpa icmpv6_type ipv6_nd_target "
             "tunnel_id tun_ipv4_dst tun_ipv6_dst "
@@ -118,11 +124,11 @@ TABLES = (
     Table(
         TableId.MAP_CACHE,
         "(instance-ID, [source], destination prefix) -> dec_ttl, tunnel_id, group, or hash "
-        "and number of the RLOC-set; or drop; "
-        "from the tunnel: drop",
+        "and number of the RLOC-set; or native; or drop; from the tunnel: drop, at a Proxy-ETR "
+        "native; from a native port without Proxy-ITR: drop",
         _fields("ipv4_src ipv6_src " + _DESTINATION),
         frozenset((DecTtl, SetField, ToGroup, Multipath, ToController)),
-        frozenset((TableId.MISS, TableId.SPREAD)),
+        frozenset((TableId.MISS, TableId.SPREAD, TableId.NATIVE)),
         "next table",
     ),
     Table(
@@ -138,6 +144,14 @@ TABLES = (
         "RLOC-set with several locators: (number of the set, slot of the flow's hash) -> outer "
         "addresses, tunnel port; slots by weight",
         _fields("reg0 reg1"),
+        frozenset((SetField, Output)),
+        frozenset(),
+        "drop",
+    ),
+    Table(
+        TableId.NATIVE,
+        "not LISP: out by the native port of the instance-ID; what came in by it: drop",
+        _fields("metadata"),
         frozenset((SetField, Output)),
         frozenset(),
         "drop",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface
 
 from lisp_sdn.actions import PortInfo
-from lisp_sdn.address import IPAddress
+from lisp_sdn.address import EidPrefix, IPAddress, IPNetwork
 from lisp_sdn.config import Limits, XtrSettings
 
 Interface = IPv4Interface | IPv6Interface
@@ -25,12 +25,43 @@ class AttachedPort:
 
 
 @dataclass(frozen=True, slots=True)
+class NativeRole:
+    """What an xTR does for an instance-ID where it meets what is not LISP (RFC 6832).
+
+    port: name of its native port. proxy_itr: packets that come in by it are encapsulated.
+    sources: source EIDs that it forwards for as Proxy-ETR. lisp: EID-prefixes that are LISP's.
+    """
+
+    port: str
+    iid: int
+    proxy_itr: bool = False
+    sources: tuple[IPNetwork, ...] = ()
+    lisp: tuple[IPNetwork, ...] = ()
+
+    @property
+    def proxy_etr(self) -> bool:
+        """Whether it forwards natively what ITRs send it."""
+        return bool(self.sources)
+
+
+@dataclass(frozen=True, slots=True)
+class AttachedNative:
+    """A native port that exists. mac: of the host's side, which takes the packets."""
+
+    role: NativeRole
+    number: int
+    mac: str
+    up: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Topology:
     """The inputs of the compiler that are not cache state.
 
     tunnel_port: number of the LISP tunnel port, None when the switch has none. rlocs: ours, in
     the order of the configuration. down: RLOCs, ours and others', that carry nothing now.
-    drained: RLOCs that carry traffic only where no other RLOC is left.
+    drained: RLOCs that carry traffic only where no other RLOC is left. roles: of its native ports
+    as configured; natives: those that exist.
     """
 
     datapath_id: int
@@ -40,6 +71,27 @@ class Topology:
     limits: Limits
     down: frozenset[IPAddress] = frozenset()
     drained: frozenset[IPAddress] = frozenset()
+    roles: tuple[NativeRole, ...] = ()
+    natives: tuple[AttachedNative, ...] = ()
+
+    def role(self, iid: int) -> NativeRole | None:
+        """What it does for this instance-ID beside LISP."""
+        return next((role for role in self.roles if role.iid == iid), None)
+
+    def native(self, iid: int) -> AttachedNative | None:
+        """The native port of this instance-ID, if the switch has it."""
+        return next((port for port in self.natives if port.role.iid == iid), None)
+
+    def native_port(self, number: int) -> AttachedNative | None:
+        """The native port with this number."""
+        return next((port for port in self.natives if port.number == number), None)
+
+    def asks_for_others(self, iid: int, source: EidPrefix | None) -> bool:
+        """Whether it asks as Proxy-ITR for a packet from this source (p-bit, RFC 9301 5.2)."""
+        role = self.role(iid)
+        if role is None or not role.proxy_itr:
+            return False
+        return source is None or not self.gateway_ports(iid, source.network.network_address)
 
     def port(self, number: int) -> AttachedPort | None:
         """The EID-facing port with this number."""
@@ -47,7 +99,8 @@ class Topology:
 
     def iids(self) -> tuple[int, ...]:
         """The instance-IDs served here."""
-        return tuple(sorted({port.iid for port in self.ports}))
+        natives = {native.role.iid for native in self.natives}
+        return tuple(sorted({port.iid for port in self.ports} | natives))
 
     def source_rloc(self, version: int) -> IPAddress | None:
         """The outer source towards an RLOC of this family; None when all of ours are down."""
@@ -109,9 +162,11 @@ def build(
     ports: Iterable[PortInfo],
     down: frozenset[IPAddress] = frozenset(),
     drained: frozenset[IPAddress] = frozenset(),
+    roles: tuple[NativeRole, ...] = (),
 ) -> Topology:
     """Join settings with a switch's ports; configured ports that it lacks are left out."""
-    numbers = {port.name: port.number for port in ports}
+    there = {port.name: port for port in ports}
+    numbers = {name: port.number for name, port in there.items()}
     attached = tuple(
         AttachedPort(numbers[port.name], port.name, port.iid, port.mac, port.gateways)
         for port in sorted(settings.eid_ports, key=lambda port: port.name)
@@ -125,4 +180,10 @@ def build(
         limits,
         down,
         drained,
+        roles,
+        tuple(
+            AttachedNative(role, port.number, port.mac, port.up)
+            for role in roles
+            if (port := there.get(role.port)) is not None and port.number
+        ),
     )

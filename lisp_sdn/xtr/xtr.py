@@ -29,8 +29,8 @@ from lisp_sdn.views import (
     XtrState,
 )
 from lisp_sdn.wire import EidRecord, MapReply, MapRequest
-from lisp_sdn.xtr import adopt, compiler, replies, rlocsets, show, topology
-from lisp_sdn.xtr.cache import CacheKey, Entry, MapCache
+from lisp_sdn.xtr import adopt, compiler, native, replies, rlocsets, show, topology
+from lisp_sdn.xtr.cache import CacheKey, Entry, MapCache, Via
 from lisp_sdn.xtr.etr import TIMER as REGISTER_TIMER
 from lisp_sdn.xtr.etr import Etr
 from lisp_sdn.xtr.frames import Ethernet, parse_ethernet, parse_ip
@@ -64,7 +64,7 @@ class Xtr:
         self.connected_since: float | None = None
         self._limits = limits
         self._ports: dict[str, PortInfo] = {}
-        self._topology = topology.build(settings, limits, ())
+        self._topology = topology.build(settings, limits, (), roles=native.roles(config, settings))
         self._early: deque[PacketIn] = deque(maxlen=limits.held_packets_total)
         self._checked: tuple[str, ...] = ()
         self._central: frozenset[IPAddress] = frozenset()
@@ -181,6 +181,7 @@ class Xtr:
             self._ports.values(),
             self._topology.down,
             self._topology.drained,
+            self._topology.roles,
         )
 
     # --- reachability ------------------------------------------------------------------------
@@ -255,6 +256,7 @@ class Xtr:
                 found.append(f"the switch has no EID-facing port {port.name!r}")
             elif not self._ports[port.name].up:
                 found.append(f"EID-facing port {port.name!r} is down")
+        found += native.problems(self._topology)
         return tuple(found)
 
     def _tell_problems(self) -> None:
@@ -282,7 +284,8 @@ class Xtr:
     def _packet(self, event: PacketIn, now: float) -> None:
         frame = parse_ethernet(event.frame)
         port = self._topology.port(event.in_port)
-        if port is None and event.in_port != self._topology.tunnel_port:
+        known = port or self._topology.native_port(event.in_port)
+        if known is None and event.in_port != self._topology.tunnel_port:
             self._out.drop("unknown-port", f"port {event.in_port}")
             return
         kind = cookie_class(event.cookie)
@@ -311,14 +314,14 @@ class Xtr:
         held = Held(event.frame, event.in_port, packet.source, port is None)
         if punt == Punt.TTL:
             self._out.counters["ttl-exceeded"] += 1
-            self._gateway.tell(replies.TTL_EXCEEDED, iid, event.frame)
+            self._gateway.tell(replies.TTL_EXCEEDED, iid, held)
         elif punt == Punt.GATEWAY:
             self._gateway.echo(packet, iid)
         elif punt == Punt.LOCAL:
             self._gateway.deliver(packet, iid, held, now)
         elif punt != Punt.MISS:
             self._out.drop("unexpected-packet-in", f"cookie {event.cookie:#x}")
-        elif port is None or event.metadata & FROM_TUNNEL:
+        elif event.in_port == self._topology.tunnel_port or event.metadata & FROM_TUNNEL:
             # An ETR never encapsulates again what it has decapsulated.
             self._out.drop("miss-from-tunnel", str(packet.destination), str(packet.source))
         else:
@@ -372,7 +375,9 @@ class Xtr:
         self._reach(self._topology.drained)
         # A Map-Resolver of ours says what is for this xTR; a foreign ETR says what it has.
         if self.settings.map_resolvers:
-            cached = [r for r in self._records(records) if self._cache.get(r[0]) is not None]
+            # A PETR tells of its locator only: what is not LISP is the Map-Resolver's to say.
+            known = ((r, self._cache.get(r[0])) for r in self._records(records))
+            cached = [r for r, entry in known if entry is not None and entry.via is not Via.PETR]
             self._keeper.store(cached, None, now)
 
     def _records(self, records: Iterable[EidRecord]) -> Iterator[Record]:
@@ -506,6 +511,10 @@ class Xtr:
     def source_rloc(self, version: int) -> IPAddress | None:
         """Our first RLOC of this family."""
         return self._topology.source_rloc(version)
+
+    def asks_for_others(self, source: EidPrefix) -> bool:
+        """Whether it asks as Proxy-ITR for a packet from this source."""
+        return self._topology.asks_for_others(source.iid, source)
 
     def serves(self, eid: EidPrefix) -> bool:
         """Whether it is, or is in, an EID-prefix that we register."""

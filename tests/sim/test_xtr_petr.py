@@ -122,7 +122,7 @@ def test_when_the_eid_becomes_lisp_its_etr_takes_the_place_of_the_petr() -> None
         (
             PETR.replace("198.51.100.2", "192.0.2.2"),
             "use_petr[0].locators[1].rloc",
-            "192.0.2.2 is of xTR xb, which is no Proxy-ETR",
+            "192.0.2.2 is of xTR xb, which is no Proxy-ETR of instance-ID 1",
         ),
         (
             PETR.replace("198.51.100.2", "198.51.100.1"),

@@ -28,6 +28,8 @@ from lisp_sdn.xtr.simulate import Sent, SimulatedSwitch, Trace
 from lisp_sdn.xtr.xtr import Xtr
 
 TUNNEL = 100
+NATIVE = 200
+NATIVE_MAC = "02:00:00:00:02:00"
 
 CONFIG = """
 sites:
@@ -145,7 +147,12 @@ class Site:
                 PortInfo(number, port.name, "02:00:00:00:00:02", True)
                 for number, port in enumerate(settings.eid_ports, 1)
             ),
+            *(
+                PortInfo(NATIVE + number, port.name, NATIVE_MAC, True)
+                for number, port in enumerate(settings.native_ports)
+            ),
         )
+        self.sent_natively: list[Sent] = []
         self.hosts: dict[int, list[Host]] = {}
         self.xtr = Xtr(settings, config, random.Random(1))
 
@@ -226,6 +233,8 @@ class Network:
         for sent in trace.sent:
             if sent.port == TUNNEL:
                 self._through_tunnel(site, sent)
+            elif sent.port >= NATIVE:
+                site.sent_natively.append(sent)
             else:
                 self._to_hosts(site, sent)
         for punt in trace.punted:
