@@ -121,6 +121,13 @@ class ShutNeighbour:
     address: IPAddress
 
 
+@dataclass(frozen=True, slots=True)
+class Reconfigured:
+    """Another configuration is in force: edges that read it follow. config: a `Config`."""
+
+    config: object
+
+
 Action = (
     SendControl
     | ApplyRules
@@ -133,6 +140,7 @@ Action = (
     | Announce
     | Withdraw
     | ShutNeighbour
+    | Reconfigured
 )
 
 # --- events from switches ----------------------------------------------------------------

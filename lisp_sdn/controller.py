@@ -25,6 +25,7 @@ from lisp_sdn.actions import (
     MappingChanged,
     PacketIn,
     PortInfo,
+    Reconfigured,
     SendControl,
     SwitchConnected,
 )
@@ -32,8 +33,10 @@ from lisp_sdn.address import EidPrefix, Endpoint, IPAddress, IPNetwork
 from lisp_sdn.alt.alt import Alt
 from lisp_sdn.answering import LISP_CONTROL_PORT, Answering, AnyAction
 from lisp_sdn.config import Config, SiteSettings
+from lisp_sdn.config.changes import effective
 from lisp_sdn.errors import DecodeError
 from lisp_sdn.exchanges import Exchanges
+from lisp_sdn.fleet import Fleet
 from lisp_sdn.inflow import Inflow
 from lisp_sdn.ledger import Ledger
 from lisp_sdn.management import Management
@@ -46,6 +49,7 @@ from lisp_sdn.model import Requester
 from lisp_sdn.policing import Policing
 from lisp_sdn.policy import PolicyBook, PolicyEngine, Sites
 from lisp_sdn.registering import Registering
+from lisp_sdn.reloading import Reloading
 from lisp_sdn.rlocs import Rlocs
 from lisp_sdn.rules import Ruleset
 from lisp_sdn.wire import (
@@ -56,7 +60,7 @@ from lisp_sdn.wire import (
 )
 from lisp_sdn.wire.understood import understood
 from lisp_sdn.xtr.requests import Probe, Register, Resolve
-from lisp_sdn.xtr.underlay import ControlFrame, RlocChanged, Underlay
+from lisp_sdn.xtr.underlay import ControlFrame, RlocChanged
 from lisp_sdn.xtr.xtr import Xtr
 
 LOAD_IDLE = 1.0
@@ -92,21 +96,15 @@ class Controller:
         self.started: float | None = None
         self.policy = PolicyEngine(config.policies, Sites.from_config(config))
         self.alt = Alt(config, lambda eid: self.mapping.inventory.holds(eid))
-        sources = (self.alt,) if config.alt is not None else ()
-        self.mapping = MapSystem(config, store=store, policy=self.policy, rng=rng, sources=sources)
-        self.xtrs = {settings.name: Xtr(settings, config, rng) for settings in config.xtrs}
-        self._by_datapath = {xtr.settings.datapath_id: xtr for xtr in self.xtrs.values()}
-        self._underlays = {
-            number: Underlay(xtr.settings, number)
-            for xtr in self.xtrs.values()
-            if (number := xtr.settings.underlay.datapath_id) is not None
-        }
-        self._underlay_of = {item.settings.name: item for item in self._underlays.values()}
-        self._by_rloc = {
-            entry.rloc: xtr for xtr in self.xtrs.values() for entry in xtr.settings.rlocs
-        }
+        self.mapping = MapSystem(
+            config, store=store, policy=self.policy, rng=rng, sources=(self.alt,)
+        )
+        fleet = self.fleet = Fleet(config, rng)
+        self.xtrs, self._by_datapath = fleet.xtrs, fleet.by_datapath
+        self._underlays, self._underlay_of = fleet.underlays, fleet.underlay_of
+        self._by_rloc = fleet.by_rloc
         self.rlocs = Rlocs(config, store)
-        self.fast = FastPath(self.mapping, own={rloc.packed for rloc in self._by_rloc})
+        self.fast = FastPath(self.mapping, own=fleet.packed_rlocs)
         self.registering = Registering(
             config, lambda xtr, site: (xtr_id(self.xtrs[xtr]), site_id(site))
         )
@@ -127,6 +125,7 @@ class Controller:
             cached=lambda: chain.from_iterable(x.cached_answers() for x in self.xtrs.values()),
             asks=self.requester,
         )
+        self.reloading = Reloading(self)
         self.management = Management(self)
 
     # --- events ---
@@ -143,6 +142,32 @@ class Controller:
             actions += xtr.rlocs_known(self._by_rloc, now)
             actions += xtr.start(now)
         return self._settle(actions, now)
+
+    def reconfigure(self, config: Config, now: float) -> list[Action]:
+        """Go on under another configuration; what it leaves as it is notices nothing.
+
+        What needs a restart stays as it is, see `config.changes`. Raises InvalidPolicy, StoreError;
+        then nothing has changed. The caller has checked that the configuration fits together.
+        """
+        before = self.config
+        config = effective(before, config)
+        if config == before:
+            return []
+        done = self.policing.reconfigure(config, now)
+        actions: list[AnyAction] = []
+        for register in self.fleet.withdrawn(before, config):
+            actions += self._register(register, now)
+        self.config = config
+        actions += self.mapping.reconfigure(config, now)
+        self.registering.configure(config)
+        actions += [*self.alt.reconfigure(config), *self.fleet.reconfigure(before, config, now)]
+        self.rlocs.configure(config)
+        self.fast.configure(self.fleet.packed_rlocs)
+        self.measures.configure({n: x.settings.datapath_id for n, x in self.xtrs.items()})
+        for xtr in self.xtrs.values():
+            actions += xtr.rlocs_known(self._by_rloc, now)
+        actions += [*self._rlocs_changed(now), *self._probing(now), Reconfigured(config)]
+        return done + self._settle(actions, now)
 
     def receive(self, data: bytes, source: Endpoint, now: float) -> list[Action]:
         """A datagram on UDP port 4342 (RFC 9301 section 5)."""
@@ -162,6 +187,7 @@ class Controller:
 
     def switch_connected(self, event: SwitchConnected, now: float) -> list[Action]:
         """A switch finished its handshake."""
+        self.fleet.present.add(event.datapath_id)
         underlay = self._underlays.get(event.datapath_id)
         if underlay is not None:
             return self._settle(underlay.switch_connected(event.ports, now), now)
@@ -172,6 +198,7 @@ class Controller:
 
     def switch_disconnected(self, datapath_id: int, now: float) -> list[Action]:
         """The OpenFlow connection ended; the switch goes on forwarding."""
+        self.fleet.present.discard(datapath_id)
         switch = self._underlays.get(datapath_id) or self._by_datapath.get(datapath_id)
         actions = switch.disconnected(now) if switch else []
         return self._settle([*actions, *self._probing(now)], now)

@@ -120,6 +120,13 @@ class PolicyError(LispError):
         self.fix = fix
 
 
+class StaleConfiguration(LispError):
+    """The configuration file is not the one that the caller has seen (HTTP 412)."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__(f"{source} was changed since its differences were shown")
+
+
 class InvalidPolicy(LispError):
     """A policy document is refused as a whole. problems: every mistake, not only the first."""
 

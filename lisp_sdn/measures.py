@@ -14,10 +14,18 @@ class Measures:
 
     def __init__(self, xtrs: Mapping[str, int]) -> None:
         """xtrs: name -> datapath id."""
+        self._resolutions: dict[str, Histogram] = {}
+        self._round_trips: dict[str, Histogram] = {}
+        self._lookups: dict[str, dict[TableId, int]] = {}
+        self.configure(xtrs)
+
+    def configure(self, xtrs: Mapping[str, int]) -> None:
+        """Go on with these xTRs; what was measured of those that stay, stays."""
         self._names = {number: name for name, number in xtrs.items()}
-        self._resolutions = {name: Histogram() for name in xtrs}
-        self._round_trips = {name: Histogram() for name in xtrs}
-        self._lookups = {name: dict.fromkeys(TableId, 0) for name in xtrs}
+        none = dict.fromkeys(TableId, 0)
+        self._resolutions = {name: self._resolutions.get(name, Histogram()) for name in xtrs}
+        self._round_trips = {name: self._round_trips.get(name, Histogram()) for name in xtrs}
+        self._lookups = {name: self._lookups.get(name, none) for name in xtrs}
 
     def resolved(self, xtr: str, seconds: float) -> None:
         """From a map-cache miss until its flow was sent to the switch."""

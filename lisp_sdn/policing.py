@@ -28,6 +28,7 @@ from lisp_sdn.policy import (
     PolicyVersion,
     RlocLoad,
     RuleChange,
+    Sites,
     affected,
     diff,
     explain,
@@ -97,6 +98,23 @@ class Policing:
         self._follow(now)
         unreadable = [Event("policy.unreadable", text) for text in self._book.unreadable]
         return self._settle(unreadable, now)
+
+    def judge(self, config: Config) -> None:
+        """Whether `reconfigure` would take it. Raises InvalidPolicy."""
+        self._book.judge_configuration(config)
+
+    def reconfigure(self, config: Config, now: float) -> list[Action]:
+        """Go on with the sites, xTRs and policies of another configuration.
+
+        Raises InvalidPolicy, StoreError; then nothing changed.
+        """
+        before, known = self._engine.copy(), self._book.version
+        self._book.configure(config, now)
+        self._config = config
+        self._engine.set_sites(Sites.from_config(config))
+        if self._book.version != known:
+            return self._take_effect(self._book.history()[0], now)
+        return self._tell(before, self._sites(), now, now)
 
     @property
     def policies(self) -> tuple[SitePolicy, ...]:

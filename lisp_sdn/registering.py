@@ -47,14 +47,22 @@ class Registering:
     """
 
     def __init__(self, config: Config, ids: Callable[[str, SiteSettings], tuple[int, int]]) -> None:
-        self._config = config
         self._ids = ids
         self._nonce = 0
-        self._settings = {xtr.name: xtr for xtr in config.xtrs}
-        self._servers = {server for xtr in config.xtrs for server in xtr.map_servers}
         self._pending: dict[_Key, _Pending] = {}
         self._heard: dict[tuple[str, IPAddress], bool] = {}
         self._last: dict[str, int] = {}
+        self.configure(config)
+
+    def configure(self, config: Config) -> None:
+        """Go on with the keys and Map-Servers of this configuration."""
+        self._config = config
+        self._settings = {xtr.name: xtr for xtr in config.xtrs}
+        self._servers = {server for xtr in config.xtrs for server in xtr.map_servers}
+        asked = {(xtr.name, server) for xtr in config.xtrs for server in xtr.map_servers}
+        pending = self._pending.items()
+        self._pending = {key: item for key, item in pending if key[:2] in asked}
+        self._heard = {key: heard for key, heard in self._heard.items() if key in asked}
         self._names: dict[tuple[int, int], str] | None = None
 
     @property

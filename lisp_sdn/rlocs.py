@@ -29,14 +29,26 @@ class Rlocs:
 
     def __init__(self, config: Config, store: Store) -> None:
         self._store = store
-        settings = config.reachability
-        self._links = {
-            entry.rloc: _Link(xtr.name, Damping(settings.recovery, settings.recovery_limit))
-            for xtr in config.xtrs
-            for entry in xtr.rlocs
-        }
+        self._links: dict[IPAddress, _Link] = {}
         self.down: frozenset[IPAddress] = frozenset()
         self.drained: frozenset[IPAddress] = frozenset()
+        self.configure(config)
+
+    def configure(self, config: Config) -> None:
+        """Go on with the RLOCs of this configuration; what is known of those that stay, stays."""
+        settings, before = config.reachability, self._links
+        self._links = {}
+        for xtr in config.xtrs:
+            for entry in xtr.rlocs:
+                link = before.get(entry.rloc)
+                if link is None:
+                    damping = Damping(settings.recovery, settings.recovery_limit)
+                    link = _Link(xtr.name, damping)
+                link.xtr = xtr.name
+                link.damping.configure(settings.recovery, settings.recovery_limit)
+                self._links[entry.rloc] = link
+        self.down = frozenset(rloc for rloc in self.down if rloc in self._links)
+        self.start()
 
     def __contains__(self, rloc: object) -> bool:
         return rloc in self._links

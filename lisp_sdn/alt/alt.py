@@ -76,6 +76,26 @@ class Alt:
         """Announce what the recovered registrations ask for."""
         return self._apply(self._announcer.start()) if self._follows else []
 
+    def reconfigure(self, config: Config) -> list[Action]:
+        """Go on with the `alt` and the EID-prefixes of this configuration; `bgp` stays."""
+        before = (self._follows, self.iid)
+        actions = self._all_routes()
+        settings = config.alt if config.alt is not None else AltSettings()
+        self._follows, self.iid = config.alt is not None, settings.iid
+        owned = config.owned_prefixes() if config.alt is not None else ()
+        change = self._announcer.reconfigure(
+            [eid.network for eid in owned if eid.iid == self.iid],
+            [entry.prefix for entry in settings.aggregates],
+            settings.hold_down,
+        )
+        if before == (self._follows, self.iid):
+            return self._apply(change)
+        return [*self._apply(change), *actions, *self._all_routes()]
+
+    def _all_routes(self) -> list[Action]:
+        """Negative answers around every route may be for another prefix now."""
+        return [action for route in self.rib for action in self._answers_differ(route.prefix)]
+
     def mapping_changed(self, eid: EidPrefix, now: float) -> list[Action]:
         """Registrations around this EID-prefix may have come or gone."""
         if not self._follows or eid.iid != self.iid:

@@ -50,16 +50,35 @@ class Announcer:
         hold_down: float,
         registered: Callable[[IPNetwork], bool],
     ) -> None:
+        self._registered = registered
+        self._live: set[IPNetwork] = set()
+        self._until: dict[IPNetwork, float] = {}
+        self.announced: frozenset[IPNetwork] = frozenset()
+        self._own(owned, aggregates, hold_down)
+
+    def _own(
+        self, owned: Iterable[IPNetwork], aggregates: Iterable[IPNetwork], hold_down: float
+    ) -> None:
         self._owned = sorted(set(owned), key=sort_key)
         self._keys = [sort_key(network) for network in self._owned]
         self._by_key = dict(zip(self._keys, self._owned, strict=True))
         self._lengths = sorted({network.prefixlen for network in self._owned})
         self._aggregates = frozenset(aggregates)
         self._hold_down = hold_down
-        self._registered = registered
-        self._live: set[IPNetwork] = set()
-        self._until: dict[IPNetwork, float] = {}
-        self.announced: frozenset[IPNetwork] = frozenset()
+
+    def reconfigure(
+        self, owned: Iterable[IPNetwork], aggregates: Iterable[IPNetwork], hold_down: float
+    ) -> tuple[frozenset[IPNetwork], frozenset[IPNetwork]]:
+        """Go on with other EID-prefixes; hold-downs of those that stay go on as they are.
+
+        Returns (to announce, to withdraw).
+        """
+        self._own(owned, aggregates, hold_down)
+        mine = set(self._owned)
+        self._until = {net: until for net, until in self._until.items() if net in mine}
+        live = {network for network in self._owned if self._registered(network)}
+        self._live = live | self._until.keys()
+        return self._settle()
 
     @property
     def held_down(self) -> dict[IPNetwork, float]:

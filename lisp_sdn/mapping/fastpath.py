@@ -105,12 +105,11 @@ class FastPath:
         self.learned = 0
         self._max_records = max_records
         self._max_requesters = max_requesters
-        self._own = own
         self._over_rate = system.intake.over_rate
         self._first_few = system.intake.first_few
         self._told = system.requesters
         self._awaited = system.solicitor.awaited
-        self._amplification = system.config.limits.amplification
+        self.configure(own)
         self._records: dict[tuple[int, int], Records] = {}
         self._plain: Records | None = None
         self._requesters: dict[_RequesterKey, KnownRequester] = {}
@@ -125,6 +124,11 @@ class FastPath:
         self._timed: list[tuple[Records, int]] = []
         self._refused: dict[str, tuple[int, bytes]] = {}
         self._counted = 0
+
+    def configure(self, own: Container[bytes]) -> None:
+        """Go on after `system.reconfigure`."""
+        self._own = own
+        self._amplification = self.system.config.limits.amplification
 
     # --- before a batch ---
 

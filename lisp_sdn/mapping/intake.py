@@ -72,6 +72,10 @@ class Intake:
     """The checks and limits in front of the resolver."""
 
     def __init__(self, config: Config) -> None:
+        self.configure(config)
+
+    def configure(self, config: Config) -> None:
+        """Go on under the limits of this configuration."""
         limits = config.limits
         self._total = TokenBucket(limits.map_requests_total, limits.map_requests_total)
         self._sources = SourceLimiter(

@@ -19,7 +19,7 @@ from itertools import count
 
 from lisp_sdn.actions import Action, Event, SendControl
 from lisp_sdn.address import EidPrefix, Endpoint, IPAddress
-from lisp_sdn.config import Config
+from lisp_sdn.config import Config, Limits
 from lisp_sdn.errors import AuthError
 from lisp_sdn.mapping.chain import Kind, Query
 from lisp_sdn.mapping.database import Registrar
@@ -78,13 +78,10 @@ class Publisher:
     """All subscriptions and the Map-Notifies that wait for a Map-Notify-Ack."""
 
     def __init__(self, config: Config, sites: Sites, resolver: Resolver, report: Report) -> None:
-        limits = config.limits
         self._sites = sites
         self._resolver = resolver
         self._report = report
-        self._most = limits.subscriptions
-        self._most_per_xtr = limits.subscriptions_per_xtr
-        self._pace = TokenBucket(limits.map_notify_rate, limits.map_notify_rate)
+        self._limit(config.limits)
         self._tables: dict[tuple[int, int], PrefixTable[Subscribed]] = {}
         self._of_xtr: dict[Registrar, int] = {}
         self._waiting: dict[Expected, Subscription] = {}
@@ -94,6 +91,31 @@ class Publisher:
 
     def __len__(self) -> int:
         return self._count
+
+    def _limit(self, limits: Limits) -> None:
+        self._most = limits.subscriptions
+        self._most_per_xtr = limits.subscriptions_per_xtr
+        self._pace = TokenBucket(limits.map_notify_rate, limits.map_notify_rate)
+
+    def configure(self, config: Config) -> list[Action]:
+        """Go on under these limits; subscriptions of xTRs whose site is gone end."""
+        self._limit(config.limits)
+        gone = {etr for etr in self._of_xtr if not self._is_configured(etr)}
+        if not gone:
+            return []
+        ended = [
+            subscription
+            for table in self._tables.values()
+            for code in table.codes_from(0)
+            if (subscribed := table.get(code)) is not None
+            for etr, subscription in subscribed.by_etr.items()
+            if etr in gone
+        ]
+        return [self._end(subscription, "site-gone") for subscription in ended]
+
+    def _is_configured(self, etr: Registrar) -> bool:
+        site = etr.site
+        return site is not None and self._sites.by_name.get(site.name) is site
 
     # --- subscribe ---
 
@@ -320,7 +342,7 @@ class Publisher:
             if subscription.due != due or subscription.data is None:
                 continue
             if subscription.attempts > len(INTERVALS) - 1:
-                actions.append(self._give_up(subscription))
+                actions.append(self._end(subscription, "no Map-Notify-Ack"))
                 continue
             if not self._pace.take(now):
                 self._appoint(subscription, now + 1 / self._pace.rate)
@@ -331,10 +353,10 @@ class Publisher:
             subscription.attempts += 1
         return actions
 
-    def _give_up(self, subscription: Subscription) -> Event:
+    def _end(self, subscription: Subscription, reason: str) -> Event:
         self._remove(subscription)
         self._report.count("subscriptions-lost")
-        data = {"etr": str(subscription.target.address), "reason": "no Map-Notify-Ack"}
+        data = {"etr": str(subscription.target.address), "reason": reason}
         return Event("subscription.lost", str(subscription.eid), data)
 
 

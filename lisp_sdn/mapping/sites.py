@@ -56,13 +56,18 @@ class Site:
     )
 
     def __init__(self, settings: SiteSettings) -> None:
-        self.settings = settings
         self.name = settings.name
-        self.keys = {key.key_id: key for key in settings.authentication_keys}
         self.nonces = Nonces(settings.nonce_check)
         self.registrars: dict[tuple[int, int] | str, Registrar] = {}
         self.registrations = 0
         self.last_registration: float | None = None
+        self.configure(settings)
+
+    def configure(self, settings: SiteSettings) -> None:
+        """Go on under these settings; ETRs, nonces and registrations stay."""
+        self.settings = settings
+        self.keys = {key.key_id: key for key in settings.authentication_keys}
+        self.nonces.rule = settings.nonce_check
         self._allowed_rlocs = settings.allowed_rlocs
 
     def key(self, key_id: int) -> AuthenticationKey | None:
@@ -112,32 +117,65 @@ class Refused:
     hint: str
 
 
+class ConfiguredPrefixes:
+    """The EID-prefixes of all sites, by instance-ID and IP version."""
+
+    def __init__(self) -> None:
+        self._tables: dict[tuple[int, int], PrefixTable[ConfiguredPrefix]] = {}
+
+    def add(self, prefix: ConfiguredPrefix) -> None:
+        """Add an EID-prefix of a site."""
+        name = (prefix.eid.iid, prefix.eid.version)
+        table = self._tables.get(name)
+        if table is None:
+            table = self._tables[name] = PrefixTable(*name)
+        table.put(prefix)
+
+    def table(self, iid: int, version: int) -> PrefixTable[ConfiguredPrefix] | None:
+        """Those of an instance-ID and IP version."""
+        return self._tables.get((iid, version))
+
+    def get(self, eid: EidPrefix) -> ConfiguredPrefix | None:
+        """Exactly this one."""
+        table = self._tables.get((eid.iid, eid.version))
+        return table.get(code_of(eid.network)) if table is not None else None
+
+    def owner(self, eid: EidPrefix) -> ConfiguredPrefix | None:
+        """The longest one that covers `eid`."""
+        table = self._tables.get((eid.iid, eid.version))
+        return table.longest(code_of(eid.network)) if table is not None else None
+
+
 class Sites:
     """All configured sites, and whose an EID is."""
 
     def __init__(self, config: Config) -> None:
         self.by_name: dict[str, Site] = {}
-        self._configured: dict[tuple[int, int], PrefixTable[ConfiguredPrefix]] = {}
-        for settings in config.sites:
-            site = self.by_name[settings.name] = Site(settings)
-            for entry in settings.eid_prefixes:
-                self._table(entry.eid).put(ConfiguredPrefix(site, entry))
+        self.prefixes = ConfiguredPrefixes()
+        self.configure(config)
 
-    def _table(self, eid: EidPrefix) -> PrefixTable[ConfiguredPrefix]:
-        name = (eid.iid, eid.version)
-        table = self._configured.get(name)
-        if table is None:
-            table = self._configured[name] = PrefixTable(*name)
-        return table
+    def configure(self, config: Config) -> ConfiguredPrefixes:
+        """Go on with the sites of this configuration. Returns the EID-prefixes of before."""
+        sites, before = self.by_name, self.prefixes
+        self.by_name, self.prefixes = {}, ConfiguredPrefixes()
+        for settings in config.sites:
+            site = sites.get(settings.name) or Site(settings)
+            site.configure(settings)
+            self.by_name[settings.name] = site
+            for entry in settings.eid_prefixes:
+                prefix = ConfiguredPrefix(site, entry)
+                known = before.get(prefix.eid)
+                prefix.more_specifics = known.more_specifics if known is not None else 0
+                self.prefixes.add(prefix)
+        return before
 
     def configured(self, iid: int, version: int) -> PrefixTable[ConfiguredPrefix] | None:
         """The configured EID-prefixes of an instance-ID and IP version."""
-        return self._configured.get((iid, version))
+        return self.prefixes.table(iid, version)
 
     def owner(self, eid: EidPrefix) -> ConfiguredPrefix | None:
         """The longest configured EID-prefix that covers `eid`."""
-        table = self._configured.get((eid.iid, eid.version))
-        return table.longest(code_of(eid.network)) if table is not None else None
+        return self.prefixes.owner(eid)
 
     def admission(self, site: Site, eid: EidPrefix) -> ConfiguredPrefix | Refused:
         """Whether `site` may register `eid`, and under which configured EID-prefix."""

@@ -45,15 +45,19 @@ class Solicitor:
     def __init__(self, config: Config, rng: random.Random, report: Report) -> None:
         self._rng = rng
         self._report = report
-        self._interval = config.limits.smr_interval
-        self._limiter = SourceLimiter(1 / self._interval, config.limits.smr_burst, 65_536)
-        self._own = _own_addresses(config)
+        self.configure(config)
         self._pending: dict[bytes, dict[PrefixKey, _Pending]] = {}
         self._count = 0
         self._queue: list[tuple[float, bytes, PrefixKey]] = []
 
     def __len__(self) -> int:
         return self._count
+
+    def configure(self, config: Config) -> None:
+        """Go on under the limits of this configuration."""
+        self._interval = config.limits.smr_interval
+        self._limiter = SourceLimiter(1 / self._interval, config.limits.smr_burst, 65_536)
+        self._own = _own_addresses(config)
 
     def solicit(self, holders: Sequence[Holder], prefix: PrefixKey, now: float) -> list[Action]:
         """Tell these ITRs that answers about `prefix` have changed."""

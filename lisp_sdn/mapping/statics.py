@@ -7,7 +7,14 @@ from lisp_sdn.address import EidPrefix
 from lisp_sdn.config import Config
 from lisp_sdn.errors import StoreError
 from lisp_sdn.mapping import codec
-from lisp_sdn.mapping.database import STATIC, Database, Key, Registration, code_of_key
+from lisp_sdn.mapping.database import (
+    STATIC,
+    Database,
+    Key,
+    Registration,
+    code_of_key,
+    destination_of,
+)
 from lisp_sdn.mapping.report import Report
 from lisp_sdn.mapping.store import Change, Store, Table
 from lisp_sdn.model import Mapping
@@ -20,8 +27,29 @@ class Statics:
         self._database = database
         self._store = store
         self._report = report
-        for entry in config.mappings:
-            self._insert(entry.mapping, 0.0)
+        self._configured: dict[EidPrefix, Mapping] = {}
+        self._set: set[EidPrefix] = set()
+        self.configure(config, 0.0)
+
+    def configure(self, config: Config, now: float) -> list[EidPrefix]:
+        """Go on with the static mappings of this configuration; those set at runtime win.
+
+        Returns the EID-prefixes whose mapping is another one, came or went.
+        """
+        before = self._configured
+        self._configured = {entry.mapping.eid: entry.mapping for entry in config.mappings}
+        changed = [
+            eid
+            for eid in before.keys() | self._configured.keys()
+            if eid not in self._set and before.get(eid) != self._configured.get(eid)
+        ]
+        for eid in changed:
+            mapping = self._configured.get(eid)
+            if mapping is None:
+                self._database.remove(eid, STATIC)
+            else:
+                self._put(eid, self._entry(mapping, now))
+        return changed
 
     def recover(self, now: float) -> list[Action]:
         """Read back those set at runtime; they win over the configured ones."""
@@ -34,6 +62,7 @@ class Statics:
                 actions.append(self._report.drop("store-unreadable", str(error), None, now))
                 continue
             self._put(key, codec.restored(key, stored, STATIC))
+            self._set.add(destination_of(key))
         return actions
 
     def put(self, mapping: Mapping, now: float) -> Event:
@@ -42,6 +71,7 @@ class Statics:
         value = codec.registration_value(entry, STATIC)
         self._store.append([Change(Table.STATIC_MAPPINGS, codec.static_key(mapping.eid), value)])
         self._put(mapping.eid, entry)
+        self._set.add(mapping.eid)
         rlocs = [str(locator.rloc) for locator in mapping.locators]
         return Event("mapping.set", str(mapping.eid), {"rlocs": rlocs})
 
@@ -51,10 +81,8 @@ class Statics:
             raise LookupError(f"{eid} has no static mapping")
         self._store.append([Change(Table.STATIC_MAPPINGS, codec.static_key(eid), None)])
         self._database.remove(eid, STATIC)
+        self._set.discard(eid)
         return Event("mapping.removed", str(eid))
-
-    def _insert(self, mapping: Mapping, now: float) -> None:
-        self._put(mapping.eid, self._entry(mapping, now))
 
     def _put(self, key: Key, entry: Registration) -> None:
         self._database.remove(key, STATIC)

@@ -31,6 +31,7 @@ from lisp_sdn.mapping.intake import (
 from lisp_sdn.mapping.inventory import Inventory
 from lisp_sdn.mapping.publish import Publisher
 from lisp_sdn.mapping.reachable import News
+from lisp_sdn.mapping.readmit import readmit
 from lisp_sdn.mapping.recovery import Follower, recover, snapshot
 from lisp_sdn.mapping.report import Report
 from lisp_sdn.mapping.requesters import PrefixKey, Requesters, prefix_key
@@ -96,6 +97,24 @@ class MapSystem:
         self._publisher = Publisher(config, self.sites, self.resolver, self.report)
         self._news = News(self._rlocs_of, self._tell_holders)
         self._waiting: deque[tuple[int, SendControl]] = deque()
+
+    def reconfigure(self, config: Config, now: float) -> list[Action]:
+        """Go on under another configuration: what it still allows stays as it is.
+
+        What it does not allow any more goes, from the store as well.
+        """
+        actions, changed = readmit(self.sites, self.database, self._store, self.config, config)
+        changed += self._statics.configure(config, now)
+        self.config = config
+        self.intake.configure(config)
+        self.requesters.capacity = self._faces.capacity = config.limits.requesters
+        self.solicitor.configure(config)
+        actions += self._publisher.configure(config)
+        if isinstance(self._store, MemoryStore):
+            self._store.flush()
+        for eid in dict.fromkeys(changed):
+            actions += self.answer_changed(eid, now, shape=True, inside=True)
+        return actions
 
     def start(self, now: float) -> list[Action]:
         """Recover registrations, nonces and static mappings from the store."""

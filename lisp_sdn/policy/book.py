@@ -151,6 +151,26 @@ class PolicyBook:
             )
         return self.policies
 
+    def configure(self, config: Config, now: float) -> None:
+        """Go on with another configuration: its policies win when the file's were edited.
+
+        Otherwise what is in force stays. Raises InvalidPolicy, StoreError; then nothing changed.
+        """
+        edited = self.judge_configuration(config)
+        self._config = config
+        if edited:
+            why = "the policies of the file have changed"
+            self._add(_Request("configuration", "configuration", why, now), config.policies)
+
+    def judge_configuration(self, config: Config) -> bool:
+        """Whether the policies of the file were edited, and thus win. Raises InvalidPolicy.
+
+        Judged are the policies that would be in force.
+        """
+        edited = etag(config.policies) != etag(self._config.policies)
+        check(config, config.policies if edited else self.policies)
+        return edited
+
     def _recover(self) -> None:
         found: list[PolicyVersion] = []
         unreadable: list[str] = []

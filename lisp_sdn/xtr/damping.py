@@ -18,6 +18,11 @@ class Damping:
         self.wait = base
         """Seconds that it must be well before it is trusted."""
 
+    def configure(self, base: float, limit: float) -> None:
+        """Go on with other times; a wait that has begun to grow keeps its length within them."""
+        self.wait = base if self.wait == self._base else min(max(self.wait, base), limit)
+        self._base, self._limit = base, limit
+
     def failed(self, now: float) -> None:
         """It failed. now: seconds since the epoch."""
         last, self._failed_at = self._failed_at, now

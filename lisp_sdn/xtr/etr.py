@@ -38,6 +38,10 @@ class Etr:
         self._timers = timers
         self._down: frozenset[IPAddress] = frozenset()
 
+    def take_over(self, old: Etr) -> None:
+        """Go on where another one ends: what is down stays so."""
+        self._down = old._down
+
     def prefixes(self) -> tuple[EidPrefix, ...]:
         """The EID-prefixes that it registers."""
         return tuple(entry.eid for entry in self._config.registered_prefixes(self._settings))
@@ -68,7 +72,7 @@ class Etr:
         if not records:
             return
         self._timers.schedule(TIMER, now + REGISTER_INTERVAL)
-        for part in _split(records):
+        for part in split(records):
             self._out.counters["map-registers-out"] += 1
             self._out.act(Register(self._settings.name, part))
 
@@ -89,7 +93,7 @@ class Etr:
             self._out.event("registration.stopped", self._settings.name, reason="switch away")
 
 
-def _split(records: tuple[EidRecord, ...]) -> Iterator[tuple[EidRecord, ...]]:
+def split(records: tuple[EidRecord, ...]) -> Iterator[tuple[EidRecord, ...]]:
     """As many records a message as fit a control packet whose path is not known."""
     part: list[EidRecord] = []
     room = RECORD_ROOM

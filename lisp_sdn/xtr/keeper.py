@@ -74,7 +74,7 @@ class CacheKeeper:
         embedded: bool,
     ) -> None:
         self.cache = cache
-        self._petrs = petrs
+        self.petrs = petrs
         self._out = outbox
         self._timers = timers
         self._topology = topology
@@ -95,7 +95,7 @@ class CacheKeeper:
         listed = sorted(records, key=lambda record: destination_of(record[0]).prefixlen)
         together = {key for key, _ in listed}
         for key, answer in listed:
-            mapping = self._petrs.through(answer)
+            mapping = self.petrs.through(answer)
             via = Via.MAP_REPLY if mapping is answer else Via.PETR
             self._store(key, mapping, via, asked, together, now)
 
@@ -256,6 +256,19 @@ class CacheKeeper:
                 self.refresh(entry, now, smr_invoked=smr_invoked)
         if self._revalidate:
             self._timers.schedule(("revalidate", 0), now + _BATCH_INTERVAL)
+
+    def take_over(self, entries: Iterable[Entry], now: float, *, ask: bool) -> None:
+        """Go on with the entries of an xTR under other settings, the longest unused first.
+
+        ask: for every one of them again; else only for those that were not confirmed.
+        """
+        for entry in entries:
+            self._insert(entry)
+            self._schedule(entry, now)
+            if ask or entry.active is None:
+                self._revalidate[entry.key] = False
+            if not entry.installed:
+                self._timers.schedule(("ready", entry.key), now)
 
     def adopt(self, entries: Iterable[Entry]) -> int:
         """Take over entries found on the switch; each is asked for again, a batch at a time."""

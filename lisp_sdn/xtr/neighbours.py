@@ -53,6 +53,13 @@ class Neighbours:
         self._first: dict[IPAddress, float] = {}
         self._last: dict[IPAddress, float] = {}
 
+    def take_over(self, old: Neighbours) -> None:
+        """Go on where another one ends: what was resolved stays so."""
+        self._known = old._known
+        self._first, self._last = old._first, old._last
+        for rloc, last in self._last.items():
+            self._timers.schedule(("prime", rloc), last + PRIME_INTERVAL)
+
     def know(self, rlocs: Iterable[IPAddress], now: float) -> None:
         """RLOCs that traffic will sooner or later go to; replaces the earlier ones."""
         self._known = set(rlocs)

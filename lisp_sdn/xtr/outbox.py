@@ -28,6 +28,11 @@ class Outbox:
         self._first: list[XtrAction] = []
         self._packets: list[PacketOut] = []
 
+    def take_over(self, old: Outbox) -> None:
+        """Go on where another one ends: counters only grow."""
+        self.connected = old.connected
+        self.counters.update(old.counters)
+
     def act(self, action: XtrAction) -> None:
         """Any action but a packet-out."""
         self._first.append(action)

@@ -17,18 +17,18 @@ class Petrs:
     """The PETRs that one xTR uses, by instance-ID."""
 
     def __init__(self, settings: XtrSettings, used: Sequence[UsePetr]) -> None:
-        self._used = {entry.iid: entry for entry in used}
+        self.used = {entry.iid: entry for entry in used}
         for port in settings.native_ports:
             if port.proxy_itr is not None:
                 # What it attracts for nobody would come back from the PETR, again and again.
-                self._used.pop(port.iid, None)
+                self.used.pop(port.iid, None)
         self._ipv6_underlay = any(entry.rloc.version == 6 for entry in settings.rlocs)
 
     def through(self, mapping: Mapping) -> Mapping:
         """The mapping with the PETR's RLOC-set where it is to be used; else itself."""
         if mapping.action is not Act.NATIVELY_FORWARD:
             return mapping
-        entry = self._used.get(mapping.eid.iid)
+        entry = self.used.get(mapping.eid.iid)
         if entry is None:
             return mapping
         if entry.when == "ipv6-over-ipv4-only" and (

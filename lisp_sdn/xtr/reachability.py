@@ -84,6 +84,20 @@ class Prober:
         self._enabled = False
         self.down: frozenset[IPAddress] = frozenset()
 
+    def take_over(self, old: Prober) -> None:
+        """Go on where another one ends, under other times: what is unreachable stays so."""
+        settings = self._settings
+        for rloc, target in old._targets.items() if settings.probes else ():
+            target.damping.configure(settings.recovery, settings.recovery_limit)
+            self._targets[rloc] = target
+            self._by_nonce.update(dict.fromkeys(target.sent, target))
+            self._appoint(target, target.due)
+        self._look()
+
+    def pace(self, rate: float) -> None:
+        """From now on at most so many probes per second."""
+        self._rate = rate
+
     def __getitem__(self, rloc: IPAddress) -> Target | None:
         return self._targets.get(rloc)
 

@@ -111,6 +111,14 @@ class Underlay:
         self._hops: OrderedDict[IPAddress, _Hop] = OrderedDict()
         self._waiting: dict[IPAddress, deque[tuple[IPAddress, Endpoint, int, bytes]]] = {}
 
+    def take_over(self, old: Underlay) -> list[UnderlayAction]:
+        """Go on where `old`, the same bridge under other settings, is."""
+        self.connected = old.connected
+        self._ports, self._hops = old._ports, old._hops
+        self._up.update({rloc: up for rloc, up in old._up.items() if rloc in self._up})
+        reading = [ReadRules(self.datapath_id)] if self.connected else []
+        return [*reading, *self._look()]
+
     # --- the switch --------------------------------------------------------------------------
 
     def switch_connected(self, ports: tuple[PortInfo, ...], now: float) -> list[UnderlayAction]:

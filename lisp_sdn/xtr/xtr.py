@@ -46,8 +46,13 @@ from lisp_sdn.xtr.pipeline import FROM_TUNNEL, IID_MASK, Punt
 from lisp_sdn.xtr.program import Program, set_owner
 from lisp_sdn.xtr.queue import Held, HoldQueue, host_eid
 from lisp_sdn.xtr.reachability import Prober
-from lisp_sdn.xtr.reconcile import FlowKey
+from lisp_sdn.xtr.reconcile import FlowKey, changes_to
 from lisp_sdn.xtr.timers import Timers
+
+
+def probe_rate(config: Config) -> float:
+    """RLOC-probes per second of one xTR."""
+    return config.reachability.probes_per_second / max(1, len(config.xtrs))
 
 
 class Xtr:
@@ -104,7 +109,7 @@ class Xtr:
         reachability = config.reachability
         self._prober = Prober(
             reachability,
-            reachability.probes_per_second / len(config.xtrs),
+            probe_rate(config),
             *common,
             rng,
             self._probe_targets,
@@ -196,6 +201,10 @@ class Xtr:
             self._etr.rlocs_changed(down, now)
         self._reach(drained)
         return self._finish()
+
+    def pace_probes(self, config: Config) -> None:
+        """The configuration has another number of xTRs, which share the rate of probes."""
+        self._prober.pace(probe_rate(config))
 
     def probing(
         self,
@@ -467,6 +476,11 @@ class Xtr:
         return self._finish()
 
     # --- rules -------------------------------------------------------------------------------
+
+    def retire(self) -> list[RuleChange]:
+        """The changes that leave no rule of ours on its switch; () when it is not there."""
+        installed = self._program.installed
+        return [] if installed is None else changes_to(installed, (), (), ())
 
     def wanted(self) -> Ruleset:
         """Every rule that the switch should hold: a function of settings, ports and state."""

@@ -45,6 +45,8 @@ FLOORS = {
     "trace": 8,
     "registering": 8,
     "rlocs": 8,
+    "fleet": 8,
+    "reloading": 9,
     "answering": 8,
     "management": 9,
     "controller": 10,
