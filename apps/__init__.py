@@ -15,6 +15,7 @@ import random
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import eventlet
@@ -31,6 +32,7 @@ from lisp_sdn.actions import (
     PacketOut,
     ReadCounters,
     ReadRules,
+    Reconfigured,
     SendControl,
     ShutNeighbour,
     Withdraw,
@@ -64,10 +66,17 @@ class Sinks:
     bgp: None when none is configured; then no core asks for anything of it.
     """
 
-    def __init__(self, control: ControlSockets, switches: Switches, bgp: Bgp | None) -> None:
+    def __init__(
+        self,
+        control: ControlSockets,
+        switches: Switches,
+        bgp: Bgp | None,
+        follow: Callable[[Config], None],
+    ) -> None:
         self._control = control
         self._switches = switches
         self._bgp = bgp
+        self._follow = follow
 
     def send_control(self, action: SendControl) -> None:
         """By UDP."""
@@ -104,6 +113,11 @@ class Sinks:
         assert self._bgp is not None
         self._bgp.shut_neighbour(action)
 
+    def reconfigured(self, action: Reconfigured) -> None:
+        """The edges read the configuration as well."""
+        assert isinstance(action.config, Config)
+        self._follow(action.config)
+
 
 class LispSdnApp(app_manager.RyuApp):
     """The Ryu application: joins the controller to sockets, switches, timers and HTTP."""
@@ -129,7 +143,8 @@ class LispSdnApp(app_manager.RyuApp):
             )
             bgp = self.config.bgp
             self.bgp = None if bgp is None else Bgp(bgp, self.brain, self.dispatcher)
-            self.dispatcher.sinks = Sinks(self.control, self.switches, self.bgp)
+            self.dispatcher.sinks = Sinks(self.control, self.switches, self.bgp, self._follow)
+            self.brain.reloading.read = settings.read
             self.timers = Timers(self.brain, self.dispatcher)
             self.durability = Durability(self.brain, self.dispatcher)
             self.dispatcher.after += [self.timers.rearm, self.durability.look]
@@ -188,6 +203,13 @@ class LispSdnApp(app_manager.RyuApp):
             LOGGER.error("store: %s", error)
         LOGGER.info("stopped")
 
+    def _follow(self, config: Config) -> None:
+        """Another configuration is in force."""
+        self.config = config
+        log.configure(config.log)
+        self.streams.limit = config.limits.event_streams
+        self.switches.each(self._verify)
+
     # --- events ---
 
     def _performed(self) -> None:
@@ -241,7 +263,7 @@ class LispSdnApp(app_manager.RyuApp):
     # --- the end ---
 
     def _wait_for_signal(self, main: Any) -> None:
-        """Turn SIGTERM and SIGINT into a clean end of ryu-manager with status 0.
+        """SIGHUP reloads; SIGTERM and SIGINT are a clean end of ryu-manager with status 0.
 
         A signal handler may run in the middle of anything, so it only leaves a note in a pipe.
         """
@@ -249,9 +271,14 @@ class LispSdnApp(app_manager.RyuApp):
         os.set_blocking(reader, False)
         os.set_blocking(writer, False)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: None)
-        hubs.trampoline(reader, read=True)
+        while True:
+            hubs.trampoline(reader, read=True)
+            received = os.read(reader, 64)
+            if received.strip(bytes((signal.SIGHUP,))):
+                break
+            self.dispatcher.event(self.brain.reloading.signalled)
         LOGGER.info("stopping")
         # Should something hang, the end comes all the same.
         signal.signal(signal.SIGALRM, lambda *_: os._exit(1))

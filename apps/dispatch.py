@@ -19,6 +19,7 @@ from lisp_sdn.actions import (
     PacketOut,
     ReadCounters,
     ReadRules,
+    Reconfigured,
     SendControl,
     ShutNeighbour,
     Withdraw,
@@ -52,6 +53,9 @@ class Sinks(Protocol):
 
     def shut_neighbour(self, action: ShutNeighbour) -> None:
         """Close a BGP session for good."""
+
+    def reconfigured(self, action: Reconfigured) -> None:
+        """Follow another configuration."""
 
 
 class Settles(Protocol):
@@ -130,6 +134,8 @@ class Dispatcher:
                 self.sinks.withdraw(action)
             case ShutNeighbour():
                 self.sinks.shut_neighbour(action)
+            case Reconfigured():
+                self.sinks.reconfigured(action)
             case Dropped():
                 self._log.dropped(action, now)
             case Event():

@@ -28,7 +28,7 @@ class EventStreams:
         *,
         interval: float = HEARTBEAT_INTERVAL,
     ) -> None:
-        self._limit = limit
+        self.limit = limit
         self._newest = newest
         self._report = report
         self._interval = interval
@@ -52,8 +52,8 @@ class EventStreams:
 
     def open(self, follow: Follow, source: str) -> Iterator[bytes]:
         """The pieces to send, without end. source: the client. Raises Problem (503)."""
-        if self._open >= self._limit:
-            detail = f"{self._open} clients follow the events; limits.event_streams: {self._limit}"
+        if self._open >= self.limit:
+            detail = f"{self._open} clients follow the events; limits.event_streams: {self.limit}"
             self._report(Dropped("events", "too-many-streams", detail, source))
             raise Problem("too-many-streams", detail, headers={"Retry-After": "10"})
         return _Stream(self, follow, source)

@@ -28,14 +28,23 @@ def configure(settings: LogSettings) -> None:
     what reads the log must not meet two.
     """
     LOGGER.setLevel(settings.level.upper())
-    if settings.format == "json":
-        formatter = JsonFormatter()
-        for handler in logging.getLogger().handlers:
-            handler.setFormatter(formatter)
+    for handler in logging.getLogger().handlers:
+        json_now = isinstance(handler.formatter, JsonFormatter)
+        if settings.format == "json" and not json_now:
+            handler.setFormatter(JsonFormatter(handler.formatter))
+        elif settings.format == "text" and isinstance(handler.formatter, JsonFormatter):
+            handler.setFormatter(handler.formatter.text)
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON document a line: time (RFC 3339, UTC), level, logger, message, and its parts."""
+    """One JSON document a line: time (RFC 3339, UTC), level, logger, message, and its parts.
+
+    text: the formatter that it stands in for.
+    """
+
+    def __init__(self, text: logging.Formatter | None = None) -> None:
+        super().__init__()
+        self.text = text
 
     def format(self, record: logging.LogRecord) -> str:
         """A record as a line."""

@@ -37,15 +37,23 @@ def load() -> Config:
 
     Raises ConfigError with every mistake.
     """
+    if not cfg.CONF[GROUP].config:
+        return Config()
+    path, text = read()
+    return config.load(text, path)
+
+
+def read() -> tuple[str, str]:
+    """The path and the text of the configuration. Raises ConfigError."""
     path = cfg.CONF[GROUP].config
     if not path:
-        return Config()
+        message = "the controller was started without a configuration file"
+        raise ConfigError("configuration", [("(file)", message)])
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        return path, Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "is not UTF-8 text"
         raise ConfigError(path, [("(file)", f"cannot be read: {reason}")]) from None
-    return config.load(text, path)
 
 
 def openflow_endpoint() -> tuple[str, int]:

@@ -169,6 +169,11 @@ class Switches:
             switch.closed()
         self._switches.clear()
 
+    def each(self, look: Callable[[Switch], None]) -> None:
+        """Call for every connected switch."""
+        for switch in list(self._switches.values()):
+            look(switch)
+
     def port_status(self, datapath: Any, port: Any, *, gone: bool) -> Switch | None:
         """A port came, went or changed: whose? A port that went is told as one that is down."""
         switch = self._switches.get(datapath.id)

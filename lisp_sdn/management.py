@@ -18,6 +18,7 @@ from lisp_sdn.measures import Measures
 from lisp_sdn.model import Answer, Mapping, Requester
 from lisp_sdn.policing import Policing
 from lisp_sdn.registering import Registering
+from lisp_sdn.reloading import Reloading
 from lisp_sdn.rules import Ruleset
 from lisp_sdn.trace import Endpoint, Packet, Trace, Tracer
 from lisp_sdn.views import (
@@ -49,6 +50,7 @@ class Running(Protocol):
     mapping: MapSystem
     policing: Policing
     registering: Registering
+    reloading: Reloading
     started: float | None
     xtrs: dict[str, Xtr]
 
@@ -91,7 +93,15 @@ class Management:
             problems=tuple(self._problems()),
         )
 
+    @property
+    def configuration(self) -> Reloading:
+        """The configuration file."""
+        return self._controller.reloading
+
     def _problems(self) -> Iterator[str]:
+        waiting = ", ".join(change.path for change in self._controller.reloading.waiting)
+        if waiting:
+            yield f"configuration: in force only after a restart of the controller: {waiting}"
         for name, xtr in self._controller.xtrs.items():
             if xtr.connected_since is None:
                 yield f"xtr {name}: its switch is not connected"

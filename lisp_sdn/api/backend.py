@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Protocol
 from lisp_sdn.actions import Action, Dropped
 from lisp_sdn.address import EidPrefix, IPAddress, SourceDestPrefix
 from lisp_sdn.config import Config
+from lisp_sdn.config.changes import ConfigChange
 from lisp_sdn.model import Answer, Mapping, Requester
 from lisp_sdn.policy import BalanceStatus, Change, Explanation, PolicyVersion, RuleChange
 from lisp_sdn.policy_settings import SitePolicy
+from lisp_sdn.reloading import Candidate
 from lisp_sdn.rules import Ruleset
 from lisp_sdn.trace import Endpoint, Packet, Trace
 from lisp_sdn.views import (
@@ -88,8 +90,32 @@ class PolicyBackend(Protocol):
         """Which map-cache flows of our switches `apply` would change. Raises InvalidPolicy."""
 
 
+class ConfigurationBackend(Protocol):
+    """The configuration file. `lisp_sdn.reloading.Reloading` implements it. now: epoch seconds."""
+
+    @property
+    def waiting(self) -> tuple[ConfigChange, ...]:
+        """What the file said when it was put in force, and needs a restart."""
+
+    @property
+    def reloaded(self) -> float | None:
+        """When it was put in force while the controller ran."""
+
+    def candidate(self) -> Candidate:
+        """Read and judge it; nothing is changed. Raises ConfigError."""
+
+    def reload(
+        self, now: float, *, who: str, digest: str | None = None
+    ) -> tuple[Candidate, list[Action]]:
+        """Put it in force. Raises ConfigError, StaleConfiguration, StoreError."""
+
+
 class Backend(Protocol):
     """The controller as REST and CLI see it. now: epoch seconds."""
+
+    @property
+    def configuration(self) -> ConfigurationBackend:
+        """The configuration file."""
 
     @property
     def config(self) -> Config:

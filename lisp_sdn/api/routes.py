@@ -10,6 +10,7 @@ from lisp_sdn.api.fields import Model
 from lisp_sdn.api.http import BASE, PROBLEMS, not_found
 from lisp_sdn.api.openapi import document
 from lisp_sdn.api.resources import (
+    configuration,
     flows,
     history,
     map_cache,
@@ -64,6 +65,7 @@ ROUTES = (
     *flows.ROUTES,
     *policies.ROUTES,
     *history.ROUTES,
+    *configuration.ROUTES,
     Route("GET", "/openapi.json", "Show this interface as OpenAPI 3.1", get_openapi, "interface"),
     Route(
         "GET",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import getpass
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -57,6 +59,14 @@ def command(function: Callable[Concatenate[Session, P], R]) -> Callable[P, R]:
             raise Failed(f"{error.filename} exists already", USAGE) from None
 
     return run  # type: ignore[return-value]
+
+
+def default_who() -> str:
+    """Who makes a change, for the history: USER@HOST."""
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (OSError, KeyError):
+        return "lispctl"
 
 
 iid_option = click.option(

@@ -25,6 +25,7 @@ from lisp_sdn.cli._output import console, fields, print_json, uptime
 from lisp_sdn.cli.lispctl_change import clear, mapping, resolve
 from lisp_sdn.cli.lispctl_history import read_events
 from lisp_sdn.cli.lispctl_policy import policy
+from lisp_sdn.cli.lispctl_reload import reload
 from lisp_sdn.cli.lispctl_show import show
 from lisp_sdn.cli.lispctl_trace import connectivity_test, trace
 from lisp_sdn.cli.lispctl_watch import watch
@@ -229,7 +230,18 @@ def completion(shell: str) -> None:
     click.echo(kind(main, {}, "lispctl", "_LISPCTL_COMPLETE").source())
 
 
-for _command in (show, watch, mapping, policy, xtr, clear, resolve, trace, connectivity_test):
+for _command in (
+    show,
+    watch,
+    mapping,
+    policy,
+    xtr,
+    reload,
+    clear,
+    resolve,
+    trace,
+    connectivity_test,
+):
     main.add_command(_command)
 
 if __name__ == "__main__":

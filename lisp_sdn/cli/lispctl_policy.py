@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import re
-import socket
 import sys
 from typing import Any
 
 import click
 
 from lisp_sdn.cli._client import Refused, segment
-from lisp_sdn.cli._context import REFUSED, Failed, Session, command, iid_option, limit_option
+from lisp_sdn.cli._context import (
+    REFUSED,
+    Failed,
+    Session,
+    command,
+    default_who,
+    iid_option,
+    limit_option,
+)
 from lisp_sdn.cli._listing import Entry, listing, locators
 from lisp_sdn.cli._output import console, print_json, print_json_list, table, uptime
 from lisp_sdn.errors import InvalidPolicy
@@ -21,15 +27,8 @@ _ETAG = re.compile(r'^# etag (\S+) ("[^"]*")\s*$', re.MULTILINE)
 """How `show` notes the version that it printed, for `apply` to compare with."""
 
 
-def _default_who() -> str:
-    try:
-        return f"{getpass.getuser()}@{socket.gethostname()}"
-    except (OSError, KeyError):
-        return "lispctl"
-
-
 _who = click.option(
-    "--who", default=_default_who, show_default="USER@HOST", help="Goes into the history."
+    "--who", default=default_who, show_default="USER@HOST", help="Goes into the history."
 )
 _why = click.option("--why", required=True, metavar="TEXT", help="Goes into the history.")
 

@@ -109,10 +109,15 @@ class StaticMapping(Settings):
         return self
 
     @property
+    def eid(self) -> EidPrefix:
+        """What it is for."""
+        return EidPrefix(self.iid, self.eid_prefix)
+
+    @property
     def mapping(self) -> Mapping:
         """As a value."""
         return Mapping(
-            EidPrefix(self.iid, self.eid_prefix),
+            self.eid,
             ttl_minutes=self.ttl_minutes,
             action=Act.from_text(self.action),
         ).with_locators(tuple(entry.locator for entry in self.locators))

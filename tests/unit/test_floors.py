@@ -48,11 +48,11 @@ FLOORS = {
     "fleet": 8,
     "reloading": 9,
     "answering": 8,
-    "management": 9,
-    "controller": 10,
-    "api": 11,
-    "cli": 12,
-    "apps": 12,
+    "management": 10,
+    "controller": 11,
+    "api": 12,
+    "cli": 13,
+    "apps": 13,
 }
 """Room -> floor. A room imports from floors below; two rooms of one floor do not know each other.
 

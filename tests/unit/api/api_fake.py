@@ -9,15 +9,17 @@ import random
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from lisp_sdn.actions import Action, Dropped, Event, MappingChanged, PortInfo
+from lisp_sdn.actions import Action, Dropped, Event, MappingChanged, PortInfo, Reconfigured
 from lisp_sdn.address import EidPrefix, Endpoint, IPAddress, SourceDestPrefix
 from lisp_sdn.api import Api, Request, Response
 from lisp_sdn.api.backend import PolicyBackend
 from lisp_sdn.config import Config, load
+from lisp_sdn.ledger import Ledger
 from lisp_sdn.mapping.store import MemoryStore
 from lisp_sdn.model import Act, Answer, Locator, Mapping, Requester
 from lisp_sdn.policing import Policing
 from lisp_sdn.policy import PolicyBook, PolicyEngine, Sites
+from lisp_sdn.reloading import Reloading
 from lisp_sdn.rules import (
     Bucket,
     CookieClass,
@@ -124,6 +126,15 @@ class FakeBackend:
             asks=self.requester,
         )
         self._order: list[EidPrefix] = []
+        self.ledger = Ledger()
+        self.store = self.journal
+        self.configuration = Reloading(self)
+        self.file = CONFIG
+        self.configuration.read = lambda: ("lisp.yaml", self.file)
+
+    def reconfigure(self, config: Config, now: float) -> list[Action]:
+        self.settings = config
+        return [Reconfigured(config)]
 
     @property
     def config(self) -> Config:
