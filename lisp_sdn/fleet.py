@@ -15,6 +15,7 @@ from lisp_sdn.config import Config, XtrSettings
 from lisp_sdn.model import Mapping
 from lisp_sdn.rules import RuleChange, Verb
 from lisp_sdn.wire import EidRecord
+from lisp_sdn.xtr import native
 from lisp_sdn.xtr.etr import split
 from lisp_sdn.xtr.handover import take_over
 from lisp_sdn.xtr.outbox import XtrAction
@@ -36,7 +37,7 @@ _NOT_OF_XTRS = {
     "bgp",
     "alt",
 }
-"""Parts of the configuration that xTRs do not read; of `sites` they read what they register."""
+"""Parts of the configuration that xTRs do not read, or only what `_inputs` names."""
 
 
 class Fleet:
@@ -159,5 +160,6 @@ def _inputs(config: Config, settings: XtrSettings) -> tuple[object, ...]:
     return (
         settings,
         config.registered_prefixes(settings),
+        native.roles(config, settings),
         *(getattr(config, name) for name in parts),
     )

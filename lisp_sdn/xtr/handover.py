@@ -84,6 +84,7 @@ def _waiting(old: Xtr) -> list[PacketIn]:
 
 def _again(old: Xtr, key: HoldKey, held: Held) -> PacketIn:
     iid, destination = key
+    from_tunnel = held.in_port == old._topology.tunnel_port
     local = bool(old._topology.gateway_ports(iid, destination))
     table, punt = (TableId.LOCAL_EIDS, Punt.LOCAL) if local else (TableId.MISS, Punt.MISS)
     return PacketIn(
@@ -92,5 +93,5 @@ def _again(old: Xtr, key: HoldKey, held: Held) -> PacketIn:
         cookie(CookieClass.PIPELINE, punt),
         held.in_port,
         held.frame,
-        metadata=iid | (FROM_TUNNEL if held.from_tunnel else 0),
+        metadata=iid | (FROM_TUNNEL if from_tunnel else 0),
     )
