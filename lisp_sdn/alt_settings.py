@@ -42,8 +42,8 @@ Password = Annotated[SecretStr, AfterValidator(_password)]
 class PrefixRule(Settings):
     """One line of a prefix filter.
 
-    It is for `prefix` itself; with minimum_length or maximum_length for what is inside of
-    `prefix` and has a mask length between them, both included.
+    prefix: it is for this prefix itself, and with one of the lengths for what is inside of it.
+    action: what to do with it. minimum_length, maximum_length: mask lengths, both included.
     """
 
     prefix: NetworkField
@@ -95,10 +95,11 @@ def permitted(rules: PrefixFilter, network: IPNetwork) -> bool:
 class BgpNeighbour(Settings):
     """A BGP session. It is on a tunnel or a common subnet, never multihop (RFC 6836 section 4).
 
-    scope: alt for an ALT-Router; underlay for a router of the network that RLOCs are in, which
-    hears the EID-prefixes of our Proxy-ITRs, nothing of the ALT, and is not listened to.
-    port: TCP port of the neighbour. password: TCP MD5 (RFC 2385). prefixes_in, prefixes_out:
-    filters. maximum_prefixes: with more the session is shut until the controller starts anew.
+    address: of the neighbour. as_number: of the neighbour. scope: alt for an ALT-Router; underlay
+    for a router of the network that RLOCs are in, which hears the EID-prefixes of our Proxy-ITRs,
+    nothing of the ALT, and is not listened to. port: TCP port of the neighbour. password: TCP MD5
+    (RFC 2385). prefixes_in, prefixes_out: filters, the first line that is for a prefix decides.
+    maximum_prefixes: with more the session is shut until the controller starts anew.
     """
 
     address: AddressField
@@ -112,7 +113,11 @@ class BgpNeighbour(Settings):
 
 
 class BgpSettings(Settings):
-    """The BGP speaker. router_id: an IPv4 address; it need not be one of an interface."""
+    """The BGP speaker.
+
+    as_number: ours. router_id: an IPv4 address; it need not be one of an interface. listen: for
+    sessions that neighbours open. neighbours: the sessions.
+    """
 
     as_number: AsNumber
     router_id: AddressField
@@ -123,9 +128,9 @@ class BgpSettings(Settings):
 class AltAggregate(Settings):
     """A prefix that is announced at all times, instead of the EID-prefixes inside of it.
 
-    holes: what is inside and in no EID-prefix of a site or static mapping. "refuse" makes them
-    a mistake of the configuration; "natively-forward" says that a Negative Map-Reply with this
-    action is the right answer for them (RFC 6836 section 4.2).
+    prefix: what is announced. holes: what is inside and in no EID-prefix of a site or static
+    mapping. "refuse" makes them a mistake of the configuration; "natively-forward" says that a
+    Negative Map-Reply with this action is the right answer for them (RFC 6836 section 4.2).
     """
 
     prefix: NetworkField
@@ -135,8 +140,9 @@ class AltAggregate(Settings):
 class AltSettings(Settings):
     """What the Map-Server announces into the ALT.
 
-    iid: the instance-ID whose EID-prefixes these are; BGP carries none. hold_down: seconds from
-    the end of the last registration inside an EID-prefix until it is withdrawn.
+    iid: the instance-ID whose EID-prefixes these are; BGP carries none. aggregates: announced at
+    all times. hold_down: seconds from the end of the last registration inside an EID-prefix until
+    it is withdrawn. allow_public_as: AS numbers of neighbours need not be private.
     """
 
     iid: Iid = 0

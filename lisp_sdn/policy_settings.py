@@ -125,8 +125,9 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class TimeWindow(Settings):
     """Hours of a week in a time zone.
 
-    start, end ("from" and "to" in YAML): minutes since midnight on the wall clock of `zone`. A
-    window whose end is not after its start runs overnight and belongs to the day it starts on.
+    days: on which it starts. from: HH:MM on the wall clock of the zone. to: HH:MM; a window whose
+    end is not after its start runs overnight and belongs to the day it starts on. zone: of the tz
+    database.
     """
 
     model_config = ConfigDict(populate_by_name=True)
@@ -149,11 +150,12 @@ class TimeWindow(Settings):
 
 
 class LoadCondition(Settings):
-    """The measured inbound load of an RLOC is past a threshold.
+    """The measured inbound load of an RLOC is past a threshold; exactly one of the four.
 
-    share_*: the RLOC's part of the site's inbound octets, 0..1. rate_*: bit/s. Exactly one of the
-    four. until: where a condition that holds stops to hold (same unit), so that a rule that moves
-    traffic away does not switch itself off at once; the default is a tenth beyond the threshold.
+    rloc: whose load. share_above, share_below: the RLOC's part of the site's inbound octets, 0..1.
+    rate_above, rate_below: bit/s. until: where a condition that holds stops to hold (same unit), so
+    that a rule that moves traffic away does not switch itself off at once; the default is a tenth
+    beyond the threshold.
     """
 
     rloc: AddressField
@@ -230,7 +232,11 @@ class Match(Settings):
 
 
 class LocatorChange(Settings):
-    """Priority and weight of one RLOC; what is left out stays as registered."""
+    """Priority and weight of one RLOC; what is left out stays as registered.
+
+    rloc: which. priority: the lowest is used, 255 never. weight: its part among RLOCs of one
+    priority. mpriority, mweight: the same for multicast.
+    """
 
     rloc: AddressField
     priority: Octet | None = None
@@ -240,7 +246,10 @@ class LocatorChange(Settings):
 
 
 class TargetShare(Settings):
-    """The part of the inbound traffic that one RLOC should carry; only the ratio counts."""
+    """The part of the inbound traffic that one RLOC should carry; only the ratio counts.
+
+    rloc: which. share: of the traffic.
+    """
 
     rloc: AddressField
     share: float = Field(ge=0, le=1e6)
@@ -249,11 +258,12 @@ class TargetShare(Settings):
 class Balance(Settings):
     """Weights follow the measured inbound load toward a target split.
 
-    hysteresis: deviation of a share (0..1) that is left alone. floor: smallest weight, so that
-    every RLOC keeps carrying something that can be measured. max_step: largest change of a weight
-    at once, in points of 100. interval: seconds of traffic that are averaged for one decision.
-    settle: seconds after a change that are not measured, because ITRs still follow the old
-    weights. min_rate: bit/s below which nothing is decided. freeze: hold the weights as they are.
+    target: the wanted parts. hysteresis: deviation of a share (0..1) that is left alone. floor:
+    smallest weight, so that every RLOC keeps carrying something that can be measured. max_step:
+    largest change of a weight at once, in points of 100. interval: seconds of traffic that are
+    averaged for one decision. settle: seconds after a change that are not measured, because ITRs
+    still follow the old weights. min_rate: bit/s below which nothing is decided. freeze: hold the
+    weights as they are.
     """
 
     target: tuple[TargetShare, ...] = Field(max_length=32)
@@ -359,7 +369,11 @@ def _unique(name: str, rlocs: list[IPAddress]) -> None:
 
 
 class PolicyRule(Settings):
-    """One rule. note: free text, shown by explain and in the history."""
+    """One rule.
+
+    name: of the rule. match: who asks, when, for what; without it everybody. action: on the
+    RLOC-set. note: free text, shown by explain and in the history.
+    """
 
     name: Name
     match: Match = Match()
@@ -370,7 +384,8 @@ class PolicyRule(Settings):
 class SitePolicy(Settings):
     """The ingress policy of one site.
 
-    allow_unregistered_rlocs: rules may name RLOCs that the site did not register.
+    site: whose. allow_unregistered_rlocs: rules may name RLOCs that the site did not register.
+    rules: the first one that matches decides.
     """
 
     site: Name

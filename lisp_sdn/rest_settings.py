@@ -26,8 +26,9 @@ class Role(StrEnum):
 class AccessToken(Settings):
     """A secret that a REST client sends as "Authorization: Bearer TOKEN".
 
-    name: shown in the history instead of the token. site: whose policy and static mappings the
-    role "site" may change; everything may be looked at.
+    name: shown in the history instead of the token. token: the secret. role: read-only looks,
+    operator changes everything, site changes the part of its site. site: whose policy and static
+    mappings the role "site" may change; everything may be looked at.
     """
 
     name: Name
@@ -46,9 +47,10 @@ class AccessToken(Settings):
 
 
 class TlsSettings(Settings):
-    """TLS of the REST interface: PEM files. A renewed certificate is taken up by itself.
+    """TLS of the REST interface. A renewed certificate is taken up by itself.
 
-    client_ca: only clients with a certificate of this authority may connect.
+    certificate: PEM file, with the chain. key: PEM file of its private key. client_ca: only clients
+    with a certificate of this authority may connect.
     """
 
     certificate: str = Field(min_length=1)
@@ -57,7 +59,11 @@ class TlsSettings(Settings):
 
 
 class RestSettings(Settings):
-    """The REST interface. Without tokens everybody who reaches it may do everything."""
+    """The REST interface. Without tokens everybody who reaches it may do everything.
+
+    listen: one endpoint; another address than loopback needs tokens. tokens: who may do what. tls:
+    https.
+    """
 
     listen: EndpointField = Endpoint(ipaddress.IPv4Address("127.0.0.1"), 8080)
     tokens: tuple[AccessToken, ...] = Field(default=(), max_length=1000)

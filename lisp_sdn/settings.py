@@ -63,7 +63,7 @@ TEXT = PlainSerializer(str, return_type=str, when_used="json")
 AddressField = Annotated[IPAddress, BeforeValidator(_address), TEXT]
 NetworkField = Annotated[IPNetwork, BeforeValidator(_network), TEXT]
 EidPrefixField = Annotated[EidPrefix, BeforeValidator(_eid_prefix), TEXT]
-EndpointField = Annotated[Endpoint, BeforeValidator(_listen), TEXT]
+EndpointField = Annotated[Endpoint, BeforeValidator(_listen, json_schema_input_type=str), TEXT]
 Iid = Annotated[int, Field(ge=0, le=MAX_IID)]
 Octet = Annotated[int, Field(ge=0, le=255)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]

@@ -95,7 +95,7 @@ def markdown() -> str:
 
 def _problems() -> str:
     rows = [(f"`{name}`", str(int(status)), title) for name, (status, title) in PROBLEMS.items()]
-    return "\n".join(["## Problems\n", *_table(("Type", "Status", "Meaning"), rows), ""])
+    return "\n".join(["## Problems\n", *table_lines(("Type", "Status", "Meaning"), rows), ""])
 
 
 def _operation(method: str, path: str, operation: Schema) -> Iterator[str]:
@@ -103,8 +103,10 @@ def _operation(method: str, path: str, operation: Schema) -> Iterator[str]:
     yield f"{operation['summary']}.\n"
     parameters = [p for p in operation["parameters"] if p["in"] == "query"]
     if parameters:
-        rows = [(f"`{p['name']}`", _kind(p["schema"]), _parameter_words(p)) for p in parameters]
-        yield from _table(("Query", "Type", "Meaning"), rows)
+        rows = [
+            (f"`{p['name']}`", kind_words(p["schema"]), _parameter_words(p)) for p in parameters
+        ]
+        yield from table_lines(("Query", "Type", "Meaning"), rows)
         yield ""
     for media, content in operation.get("requestBody", {}).get("content", {}).items():
         yield f"Body: {_media_kind(media, content['schema'])}.\n"
@@ -114,7 +116,7 @@ def _operation(method: str, path: str, operation: Schema) -> Iterator[str]:
 def _media_kind(media: str, schema: Schema) -> str:
     if "description" in schema:
         return f"{schema['description']} (`{media}`)"
-    return _kind(schema) + ("" if media == JSON else f" (`{media}`)")
+    return kind_words(schema) + ("" if media == JSON else f" (`{media}`)")
 
 
 def _parameter_words(parameter: Schema) -> str:
@@ -145,11 +147,11 @@ def _model(name: str, schema: Schema) -> Iterator[str]:
         yield f"{schema['description']}\n"
     required = schema.get("required", ())
     rows = [
-        (f"`{field}`", _kind(given), _field_words(given, field in required))
+        (f"`{field}`", kind_words(given), _field_words(given, field in required))
         for field, given in schema.get("properties", {}).items()
     ]
     if rows:
-        yield from _table(("Field", "Type", "Meaning"), rows)
+        yield from table_lines(("Field", "Type", "Meaning"), rows)
         yield ""
 
 
@@ -164,20 +166,20 @@ def _json(value: object) -> str:
     return "none" if value in ([], (), {}) else str(value).lower()
 
 
-def _kind(schema: Schema) -> str:
+def kind_words(schema: Schema) -> str:
     """The type of a schema in words."""
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
         return f"[{name}](#{name.lower()})"
     if "anyOf" in schema:
-        return " or ".join(dict.fromkeys(_kind(choice) for choice in schema["anyOf"]))
+        return " or ".join(dict.fromkeys(kind_words(choice) for choice in schema["anyOf"]))
     if "enum" in schema or "const" in schema:
         return ", ".join(f"`{value}`" for value in schema.get("enum", [schema.get("const")]))
     kind = schema.get("type", "any")
     if kind == "array":
-        return f"list of {_kind(schema.get('items', {}))}"
+        return f"list of {kind_words(schema.get('items', {}))}"
     if kind == "object" and isinstance(schema.get("additionalProperties"), dict):
-        return f"object of {_kind(schema['additionalProperties'])}"
+        return f"object of {kind_words(schema['additionalProperties'])}"
     return f"{kind}{_range(schema)}"
 
 
@@ -189,7 +191,8 @@ def _range(schema: Schema) -> str:
     return f" {'' if low is None else low}..{'' if high is None else high}"
 
 
-def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+def table_lines(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    """A Markdown table."""
     yield "| " + " | ".join(heads) + " |"
     yield "| " + " | ".join("---" for _ in heads) + " |"
     for row in rows:

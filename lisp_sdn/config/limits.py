@@ -10,9 +10,18 @@ from lisp_sdn.settings import Settings
 class Limits(Settings):
     """Every bound. Counts are entries, times seconds, rates packets per second.
 
-    map_replies_per_eid: to one ITR-RLOC within 3 seconds. amplification: octets of a Map-Reply per
-    octet of its Map-Request. requesters: who asked for what, to be told of changes. smr_interval:
-    between two SMRs to one RLOC over time, smr_burst: at once. map_notify_rate: unsolicited ones.
+    held_packets_per_eid: packets that wait for one Map-Reply, of an xTR. held_packets_total: of an
+    xTR. pending_resolutions: EIDs that are being asked for, of an xTR. map_cache_entries: of an
+    xTR; the least recently used goes. idle_timeout: until an unused flow leaves the switch.
+    neighbour_prime_delay: for the resolution of a new next hop, before the first packet is sent.
+    miss_rate, miss_burst: map-cache misses of a port. icmp_rate, icmp_burst: packets of a switch
+    for gateways or with spent TTL. neighbour_rate, neighbour_burst: ARP and neighbour discovery of
+    a switch. pending_rate, pending_burst: packets of a switch to hosts and EIDs that are being
+    asked for. map_requests_per_source: a second. map_requests_total: a second. map_replies_per_eid:
+    to one ITR-RLOC within 3 seconds. amplification: octets of a Map-Reply per octet of its
+    Map-Request. requesters: who asked for what, to be told of changes. smr_interval: between two
+    SMRs to one RLOC over time. smr_burst: SMRs to one RLOC at once. subscriptions: of all xTRs
+    together (RFC 9437). subscriptions_per_xtr: of one. map_notify_rate: unsolicited Map-Notifies.
     event_streams: clients that follow the events at once.
     """
 
@@ -48,10 +57,10 @@ class Reachability(Settings):
 
     probes: send RLOC-probes. probe_interval: between two to one RLOC, jittered by a quarter.
     probe_timeout: without an answer in this time, or three times the RTT if that is longer, the
-    probe is sent again; probe_retries: how often, before the RLOC is unreachable.
+    probe is sent again. probe_retries: how often, before the RLOC is unreachable.
     probes_per_second: of all xTRs together; with many RLOCs the interval grows.
     recovery: how long an RLOC that was down must be up before it is used again; twice as long
-    each time that it fails again soon, up to recovery_limit.
+    each time that it fails again soon. recovery_limit: but no longer than this.
     """
 
     probes: bool = True

@@ -16,7 +16,10 @@ from lisp_sdn.settings import EndpointField, Settings
 
 
 class ControlSettings(Settings):
-    """LISP control sockets (UDP)."""
+    """LISP control sockets (UDP).
+
+    listen: where Map-Registers and Map-Requests are taken.
+    """
 
     listen: tuple[EndpointField, ...] = (
         Endpoint(ipaddress.IPv4Address("0.0.0.0"), 4342),
@@ -38,7 +41,14 @@ class LogSettings(Settings):
 
 
 class Config(Settings):
-    """The whole configuration."""
+    """The whole configuration.
+
+    sites: LISP sites that register here. xtrs: the switches that we are ITR and ETR for. mappings:
+    configured instead of registered. use_petr: Proxy-ETRs, by instance-ID. policies: ingress
+    policy, one for each site. control: the LISP control sockets. rest: the REST interface. store:
+    what outlives a restart. limits: every bound. log: log lines. bgp: the BGP speaker. alt: what is
+    announced into the ALT. reachability: which RLOCs carry traffic.
+    """
 
     sites: tuple[SiteSettings, ...] = ()
     xtrs: tuple[XtrSettings, ...] = ()

@@ -27,7 +27,11 @@ class Algorithm(StrEnum):
 
 
 class AuthenticationKey(Settings):
-    """A shared secret of a site. Two may be live at once while keys are rolled over."""
+    """A shared secret of a site. Two may be live at once while keys are rolled over.
+
+    key_id: the Key ID in the Map-Register. key: the secret itself. algorithm: of the authentication
+    data.
+    """
 
     key_id: Octet = 1
     key: SecretStr = Field(min_length=1)
@@ -43,7 +47,12 @@ class NonceCheck(StrEnum):
 
 
 class EidPrefixSettings(Settings):
-    """An EID-prefix that a site may register."""
+    """An EID-prefix that a site may register.
+
+    prefix: the EID-prefix. iid: its instance-ID. accept_more_specifics: whether longer prefixes
+    inside of it may be registered too. max_more_specifics: how many of them at most.
+    unregistered_action: what an ITR is told while nobody has registered it.
+    """
 
     prefix: NetworkField
     iid: Iid = 0
@@ -58,7 +67,15 @@ class EidPrefixSettings(Settings):
 
 
 class SiteSettings(Settings):
-    """A LISP site as the Map-Server knows it (RFC 9301 section 8.2)."""
+    """A LISP site as the Map-Server knows it (RFC 9301 section 8.2).
+
+    name: of the site. authentication_keys: one, or two during a roll-over. eid_prefixes: what it
+    may register. proxy_reply: answer Map-Requests for it even if its ETRs do not ask for that.
+    allowed_rlocs: prefixes in which its RLOCs must lie; none: any. allowed_algorithms: of its
+    Map-Registers. nonce_check: how replayed Map-Registers are recognised. mac_length: octets of the
+    authentication data that are sent to it, of HMAC-SHA-256-128. legacy_actions: it does not know
+    action codes above 3. max_registrations: at most. shutdown: refuse all of its Map-Registers.
+    """
 
     name: Name
     authentication_keys: tuple[AuthenticationKey, ...] = Field(min_length=1, max_length=2)
@@ -77,7 +94,11 @@ class SiteSettings(Settings):
 
 
 class LocatorSettings(Settings):
-    """One RLOC with its priority and weight."""
+    """One RLOC with its priority and weight.
+
+    rloc: its address. priority: the lowest is used, 255 never. weight: its share of the traffic
+    among RLOCs of one priority.
+    """
 
     rloc: AddressField
     priority: Octet = 1
@@ -90,7 +111,11 @@ class LocatorSettings(Settings):
 
 
 class StaticMapping(Settings):
-    """A mapping that is configured instead of registered."""
+    """A mapping that is configured instead of registered.
+
+    eid_prefix: the EID-prefix. iid: its instance-ID. locators: its RLOC-set; none: a negative
+    mapping. ttl_minutes: how long an ITR may use it. action: what ITRs do without locators.
+    """
 
     eid_prefix: NetworkField
     iid: Iid = 0

@@ -50,8 +50,10 @@ MacField = Annotated[str, AfterValidator(_mac)]
 class XtrRloc(LocatorSettings):
     """An RLOC of an xTR of ours, with the way that its packets take.
 
-    uplink: port of the underlay bridge; None: any of its ports, the RLOC is up while one is.
-    next_hop: router through which other RLOCs are reached; None: they are on the same link.
+    rloc: its address. priority: the lowest is used, 255 never. weight: its share of the traffic
+    among RLOCs of one priority. uplink: port of the underlay bridge; without it any of its ports,
+    the RLOC is up while one is. next_hop: router through which other RLOCs are reached; without it
+    they are on the same link.
     """
 
     uplink: str | None = Field(default=None, min_length=1, max_length=15)
@@ -61,8 +63,9 @@ class XtrRloc(LocatorSettings):
 class EidPort(Settings):
     """An EID-facing port of an xTR: hosts of one instance-ID behind an anycast gateway.
 
-    name: interface name on the overlay bridge. gateways: the addresses, with the length of the
-    subnet, that the xTR answers ARP and neighbour discovery for. mac: of the gateway.
+    name: interface name on the overlay bridge. iid: instance-ID of its hosts. gateways: the
+    addresses, with the length of the subnet, that the xTR answers ARP and neighbour discovery for.
+    mac: of the gateway. allow_mobility: whether hosts may move here from other ports and sites.
     """
 
     name: str = Field(min_length=1, max_length=15)
@@ -73,7 +76,11 @@ class EidPort(Settings):
 
 
 class Underlay(Settings):
-    """The bridge that holds the uplinks and, on its LOCAL port, the RLOCs."""
+    """The bridge that holds the uplinks and, on its LOCAL port, the RLOCs.
+
+    bridge: its name. datapath_id: where the controller is set for it too, which RLOC-probes and
+    link state need.
+    """
 
     bridge: str = Field(default="br-phy", min_length=1, max_length=15)
     datapath_id: DatapathId | None = None
@@ -82,9 +89,12 @@ class Underlay(Settings):
 class XtrSettings(Settings):
     """One Open vSwitch for which the controller plays ITR and ETR.
 
-    eid_prefixes: what it registers; empty means all prefixes of its site. ovsdb: "tcp:ADDR:PORT"
-    or "unix:PATH" of its database, to verify the tunnel port's options; without it only the
-    port's name can be verified. map_resolvers, map_servers: empty means the embedded ones.
+    name: of the xTR. site: whose EID-prefixes it registers. datapath_id: of its overlay bridge.
+    rlocs: its own. tunnel_port: the port that encapsulates. underlay: the bridge below. eid_ports:
+    where its hosts are. native_ports: to what is not LISP. eid_prefixes: what it registers; none:
+    all prefixes of its site. map_resolvers, map_servers: none: the embedded ones. ovsdb:
+    "tcp:ADDR:PORT" or "unix:PATH" of its database, to verify the tunnel port's options; without it
+    only the port's name can be verified.
     """
 
     name: Name
@@ -105,8 +115,9 @@ class UsePetr(Settings):
     """The Proxy-ETRs of an instance-ID (RFC 6832 section 6): where ITRs send what is to be natively
     forwarded.
 
-    when: "ipv6-over-ipv4-only" is for IPv6 EIDs, and only at xTRs without an IPv6 RLOC. A Proxy-ITR
-    uses none: what is not LISP would come back to it.
+    iid: the instance-ID. when: "ipv6-over-ipv4-only" is for IPv6 EIDs, and only at xTRs without an
+    IPv6 RLOC. A Proxy-ITR uses none: what is not LISP would come back to it. locators: the RLOC-set
+    of the Proxy-ETRs.
     """
 
     iid: Iid = 0
