@@ -14,12 +14,14 @@ from typing import cast
 from lisp_sdn.apps import oxm
 from lisp_sdn.errors import BadLength, Truncated
 from lisp_sdn.rules import (
+    CheckPktLarger,
     DecTtl,
     FlowRule,
     MoveField,
     Multipath,
     Output,
     Port,
+    Resubmit,
     RuleAction,
     SetField,
     ToController,
@@ -28,7 +30,8 @@ from lisp_sdn.rules import (
 
 _OUTPUT, _GROUP, _DEC_NW_TTL, _SET_FIELD, _EXPERIMENTER = 0, 22, 24, 25, 0xFFFF
 _NICIRA = 0x00002320
-_REG_MOVE, _MULTIPATH = 6, 10
+_REG_MOVE, _MULTIPATH, _RESUBMIT_TABLE, _CHECK_PKT_LARGER = 6, 10, 14, 49
+_SAME_PORT = 0xFFF8
 _MODULO_N = 0
 
 _GOTO_TABLE, _WRITE_METADATA, _APPLY_ACTIONS, _METER = 1, 2, 4, 6
@@ -39,6 +42,8 @@ _NUMBER_FORM = struct.Struct("!HHI")
 _PLAIN_FORM = struct.Struct("!HH4x")
 _MOVE_FORM = struct.Struct("!HHIHHHH4s4s")
 _MULTIPATH_FORM = struct.Struct("!HHIHHH2xHHI2xH4s")
+_RESUBMIT_FORM = struct.Struct("!HHIHHB3x")
+_CHECK_FORM = struct.Struct("!HHIHHH4s6x")
 _GOTO_FORM = struct.Struct("!HHB3x")
 _METADATA_FORM = struct.Struct("!HH4xQQ")
 
@@ -92,6 +97,20 @@ def _encode_action(action: RuleAction) -> bytes:
                 0,
                 8 * entry.width - 1,
                 entry.header,
+            )
+        case CheckPktLarger(octets=octets, register=register):
+            return _CHECK_FORM.pack(
+                _EXPERIMENTER,
+                _CHECK_FORM.size,
+                _NICIRA,
+                _CHECK_PKT_LARGER,
+                octets,
+                0,
+                oxm.field(register).header,
+            )
+        case Resubmit(table=table):
+            return _RESUBMIT_FORM.pack(
+                _EXPERIMENTER, _RESUBMIT_FORM.size, _NICIRA, _RESUBMIT_TABLE, _SAME_PORT, table
             )
 
 
@@ -162,6 +181,15 @@ def _decode_nicira(data: bytes) -> RuleAction | None:
         entry = oxm.field_of_header(int.from_bytes(register, "big"))
         if entry and algorithm == _MODULO_N and bits == 8 * entry.width - 1:
             return Multipath(entry.name, max_link + 1, fields, basis)
+    if subtype == _CHECK_PKT_LARGER and len(data) == _CHECK_FORM.size:
+        octets, bit, register = _CHECK_FORM.unpack(data)[4:]
+        name = _field_name(register)
+        if name and bit == 0:
+            return CheckPktLarger(octets, name)
+    if subtype == _RESUBMIT_TABLE and len(data) == _RESUBMIT_FORM.size:
+        in_port, table = _RESUBMIT_FORM.unpack(data)[4:]
+        if in_port == _SAME_PORT:
+            return Resubmit(table)
     return None
 
 

@@ -25,8 +25,11 @@ TUNNEL_OPTIONS = {
     "remote_ip": "flow",
     "local_ip": "flow",
     "packet_type": "legacy_l3",
+    "tos": "inherit",
+    "ttl": "inherit",
 }
-"""What makes a VXLAN port of Open vSwitch speak LISP-GPE (RFC 9305)."""
+"""What makes a VXLAN port of Open vSwitch speak LISP-GPE (RFC 9305); DSCP, ECN and TTL of the outer
+header are those of the inner one (RFC 9300 section 5.3)."""
 
 
 class OvsdbError(Exception):
@@ -37,16 +40,18 @@ def problems(xtr: XtrSettings) -> list[str]:
     """What the database shows of the tunnel port and its bridge. Raises OvsdbError."""
     if xtr.ovsdb is None:
         raise OvsdbError("not configured; for that set xtrs[].ovsdb")
-    interfaces, bridges = query(
+    interfaces, bridges, underlay = query(
         xtr.ovsdb,
         _select("Interface", "name", xtr.tunnel_port, ["type", "options", "error", "ofport"]),
         _select("Bridge", "datapath_id", f"{xtr.datapath_id:016x}", ["name", "fail_mode"]),
+        _select("Interface", "name", xtr.underlay.bridge, ["name", "mtu"]),
     )
+    others = bridge_problems(bridges) + underlay_problems(xtr, underlay)
     if not interfaces:
         bridge = bridges[0]["name"] if bridges else "BRIDGE"
         add = f"ovs-vsctl add-port {bridge} {xtr.tunnel_port} -- {repair(xtr)}"
-        return [f"port {xtr.tunnel_port} can be added so: {add}", *bridge_problems(bridges)]
-    return interface_problems(xtr, interfaces[0]) + bridge_problems(bridges)
+        return [f"port {xtr.tunnel_port} can be added so: {add}", *others]
+    return interface_problems(xtr, interfaces[0]) + others
 
 
 def interface_problems(xtr: XtrSettings, row: dict[str, Any]) -> list[str]:
@@ -82,6 +87,18 @@ def bridge_problems(rows: list[dict[str, Any]]) -> list[str]:
                 f"ovs-vsctl set-fail-mode {row['name']} secure"
             )
     return found
+
+
+def underlay_problems(xtr: XtrSettings, rows: list[dict[str, Any]]) -> list[str]:
+    """What is wrong with the LOCAL port of the underlay bridge. rows: of table Interface."""
+    expected = xtr.underlay.mtu
+    return [
+        f"bridge {row['name']}: its MTU is {row['mtu']}, underlay.mtu says {expected}: larger "
+        f"packets are lost; ovs-vsctl set interface {row['name']} mtu_request={expected}, or lower "
+        "the setting"
+        for row in rows
+        if isinstance(row["mtu"], int) and row["mtu"] < expected
+    ]
 
 
 def repair(xtr: XtrSettings) -> str:

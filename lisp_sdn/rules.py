@@ -145,7 +145,35 @@ class Multipath:
     basis: int = 0
 
 
-RuleAction = Output | ToController | ToGroup | SetField | MoveField | DecTtl | Multipath
+@dataclass(frozen=True, slots=True)
+class CheckPktLarger:
+    """Set `register` to 1 if the frame has more octets than `octets`, else 0.
+
+    NXAST_CHECK_PKT_LARGER; the Ethernet header counts. Bit 0 of the register is written.
+    """
+
+    octets: int
+    register: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resubmit:
+    """Look the packet up in a table, then go on (NXAST_RESUBMIT_TABLE): the goto of a bucket."""
+
+    table: int
+
+
+RuleAction = (
+    Output
+    | ToController
+    | ToGroup
+    | SetField
+    | MoveField
+    | DecTtl
+    | Multipath
+    | CheckPktLarger
+    | Resubmit
+)
 
 
 @dataclass(frozen=True, slots=True)

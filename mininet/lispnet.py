@@ -41,7 +41,7 @@ class LispNet(Mininet):
     """A network of xTRs around one core router, with a controller.
 
     config: what the controller gets; its xtrs become XtrNodes. uplinks: for a multihomed xTR, its
-    RLOCs grouped by uplink; by default all RLOCs share one uplink.
+    RLOCs grouped by uplink; by default all RLOCs share one uplink. mtu: of the underlay.
     """
 
     hosts: list[Any]
@@ -50,12 +50,16 @@ class LispNet(Mininet):
     nameToNode: dict[str, Any]
 
     def __init__(
-        self, config: Config, uplinks: Mapping[str, Sequence[Sequence[str]]] | None = None
+        self,
+        config: Config,
+        uplinks: Mapping[str, Sequence[Sequence[str]]] | None = None,
+        mtu: int = UNDERLAY_MTU,
     ) -> None:
         # Mininet's own init raises limits of the whole machine by sysctl; a lab need not.
         Mininet.inited = True
         super().__init__(topo=None, build=False)
         self.config = config
+        self.mtu = mtu
         self.run = Run()
         self._stopped = False
         try:
@@ -101,7 +105,7 @@ class LispNet(Mininet):
             offloads_off(node, name)
 
     def _connect_controller_to_underlay(self) -> None:
-        self.veth(self.ctl, "underlay0", self.core, "ctl", UNDERLAY_MTU)
+        self.veth(self.ctl, "underlay0", self.core, "ctl", self.mtu)
         for text in MAP_SERVER:
             own = ipaddress.ip_interface(text)
             self.ctl.add_address("underlay0", own)
@@ -120,7 +124,7 @@ class LispNet(Mininet):
         for number, rlocs in enumerate(groups, 1):
             core_port = f"{settings.name}-{number}"
             node.add_uplink(f"up{number}", [rloc_interface(text) for text in rlocs], core_port)
-            self.veth(node, f"up{number}", self.core, core_port, UNDERLAY_MTU)
+            self.veth(node, f"up{number}", self.core, core_port, self.mtu)
             mac = f"02:00:00:c0:{index:02x}:{number:02x}"
             self.core.do("ip", "link", "set", core_port, "address", mac)
             node.uplinks[-1].gateway_mac = mac
@@ -151,7 +155,7 @@ class LispNet(Mininet):
         for node in self.xtrs.values():
             node.launch()
         for node in self.xtrs.values():
-            node.provision(UNDERLAY_MTU)
+            node.provision(self.mtu)
 
     def stop(self) -> None:
         """Remove everything; harmless when repeated."""
@@ -178,7 +182,7 @@ class LispNet(Mininet):
                 self.core.add_address(port, gateway_of(rloc))
 
     def controller_config(self, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """The configuration for the controller of this run: also knows databases and uplinks."""
+        """What the controller of this run gets: also knows databases, uplinks and the MTU."""
         data = self.config.model_dump(mode="json", exclude_unset=True)
         for site, settings in zip(data.get("sites", []), self.config.sites, strict=True):
             for key, value in zip(
@@ -188,6 +192,7 @@ class LispNet(Mininet):
         for entry in data.get("xtrs", []):
             node = self.xtrs[entry["name"]]
             entry["ovsdb"] = f"unix:{node.dir}/db.sock"
+            entry.setdefault("underlay", {})["mtu"] = self.mtu
             for uplink in node.uplinks:
                 for rloc in uplink.rlocs:
                     found = next(r for r in entry["rlocs"] if r["rloc"] == str(rloc.ip))

@@ -14,7 +14,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import byhand  # noqa: E402
 import labrun  # noqa: E402
-from lispnet import LispNet  # noqa: E402
+from lispnet import UNDERLAY_MTU, LispNet  # noqa: E402
 
 from lisp_sdn import config  # noqa: E402
 
@@ -37,11 +37,14 @@ CLI_HELP = """\
 """
 
 
-def build(settings: config.Config | None = None) -> LispNet:
-    """The network of two_sites.yaml with its four hosts; nothing of it started yet."""
+def build(settings: config.Config | None = None, mtu: int = UNDERLAY_MTU) -> LispNet:
+    """The network of two_sites.yaml with its four hosts; nothing of it started yet.
+
+    mtu: of the underlay.
+    """
     if settings is None:
         settings = config.load(CONFIG.read_text(), str(CONFIG))
-    net = LispNet(settings)
+    net = LispNet(settings, mtu=mtu)
     try:
         net.add_eid_host("h1", "left", "blue1", "10.1.0.1", "2001:db8:e1::1")
         net.add_eid_host("h2", "right", "blue2", "10.2.0.1", "2001:db8:e2::1")

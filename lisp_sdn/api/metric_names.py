@@ -52,6 +52,8 @@ XTR_COUNTERS = {
     "neighbour-discovery-in": "Neighbour discovery messages handled",
     "hosts-evicted": "Learned hosts removed to make room",
     "icmp-errors-out": "ICMP errors sent to hosts",
+    "packets-too-big": "Packets too large for the underlay, whose sender was told",
+    "packets-fragmented": "Packets too large for the underlay that went on as two fragments",
     "ttl-exceeded": "Packets whose TTL or hop limit was spent",
     "table-packets": "Packets looked up in a table, as the switch counts them; after map-cache, "
     "what it did not answer goes to miss",

@@ -16,8 +16,9 @@ class Limits(Settings):
     neighbour_prime_delay: for the resolution of a new next hop, before the first packet is sent.
     miss_rate, miss_burst: map-cache misses of a port. icmp_rate, icmp_burst: packets of a switch
     for gateways or with spent TTL. neighbour_rate, neighbour_burst: ARP and neighbour discovery of
-    a switch. pending_rate, pending_burst: packets of a switch to hosts and EIDs that are being
-    asked for. map_requests_per_source: a second. map_requests_total: a second. map_replies_per_eid:
+    a switch. too_big_rate, too_big_burst: packets of a port that are too large for the underlay.
+    pending_rate, pending_burst: packets of a switch to hosts and EIDs that are being asked for.
+    map_requests_per_source: a second. map_requests_total: a second. map_replies_per_eid:
     to one ITR-RLOC within 3 seconds. amplification: octets of a Map-Reply per octet of its
     Map-Request. requesters: who asked for what, to be told of changes. smr_interval: between two
     SMRs to one RLOC over time. smr_burst: SMRs to one RLOC at once. subscriptions: of all xTRs
@@ -37,6 +38,8 @@ class Limits(Settings):
     icmp_burst: int = Field(default=50, ge=1)
     neighbour_rate: int = Field(default=500, ge=1)
     neighbour_burst: int = Field(default=100, ge=1)
+    too_big_rate: int = Field(default=100, ge=1)
+    too_big_burst: int = Field(default=50, ge=1)
     pending_rate: int = Field(default=100, ge=1)
     pending_burst: int = Field(default=32, ge=1)
     map_requests_per_source: int = Field(default=1000, ge=1)

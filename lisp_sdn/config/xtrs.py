@@ -75,15 +75,22 @@ class EidPort(Settings):
     allow_mobility: bool = False
 
 
+DEFAULT_MTU = 1500
+"""What RFC 9300 section 7.1 recommends."""
+
+
 class Underlay(Settings):
     """The bridge that holds the uplinks and, on its LOCAL port, the RLOCs.
 
     bridge: its name. datapath_id: where the controller is set for it too, which RLOC-probes and
     link state need.
+    mtu: octets of the largest packet that reaches every RLOC without fragmentation, outer headers
+    included (L of RFC 9300 section 7.1). The least leaves room for the 1280 octets of IPv6.
     """
 
     bridge: str = Field(default="br-phy", min_length=1, max_length=15)
     datapath_id: DatapathId | None = None
+    mtu: int = Field(default=DEFAULT_MTU, ge=1336, le=65535)
 
 
 class XtrSettings(Settings):

@@ -9,6 +9,7 @@ from lisp_sdn.actions import PortInfo
 from lisp_sdn.address import IPAddress
 from lisp_sdn.config import XtrSettings
 from lisp_sdn.rules import (
+    CheckPktLarger,
     CookieClass,
     DecTtl,
     FieldValue,
@@ -17,6 +18,7 @@ from lisp_sdn.rules import (
     Multipath,
     Output,
     Port,
+    Resubmit,
     RuleAction,
     Ruleset,
     SetField,
@@ -188,3 +190,7 @@ def _action(action: RuleAction, ports: dict[int, str]) -> str:
             return "decrement TTL"
         case Multipath(register, buckets):
             return f"hash of the flow, one of {buckets} slots, to {register}"
+        case CheckPktLarger(octets, register):
+            return f"whether larger than {octets} octets to {register}"
+        case Resubmit(table):
+            return f"look up in table {table}"

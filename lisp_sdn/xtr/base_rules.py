@@ -22,7 +22,7 @@ from lisp_sdn.rules import (
     ToController,
     match,
 )
-from lisp_sdn.xtr import native
+from lisp_sdn.xtr import native, size
 from lisp_sdn.xtr.compiled import Compiled, eth_type, flow
 from lisp_sdn.xtr.frames import ETH_ARP, ETH_IPV6, ICMP, ICMPV6, ND_ADVERT, ND_SOLICIT
 from lisp_sdn.xtr.pipeline import FROM_TUNNEL, IID_MASK, MeterId, Punt, TableId
@@ -70,7 +70,8 @@ def static(topology: Topology) -> Compiled:
         )
     flows.extend(native.flows(topology))
     meters.extend(native.meters(topology))
-    return Compiled(tuple(flows), meters=tuple(meters))
+    sizes = size.rules(topology)
+    return Compiled((*flows, *sizes.flows), meters=(*meters, *sizes.meters))
 
 
 def _classify_common(topology: Topology) -> Iterable[FlowRule]:

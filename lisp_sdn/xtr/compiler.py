@@ -37,6 +37,7 @@ from lisp_sdn.xtr.pipeline import (
     check_group,
 )
 from lisp_sdn.xtr.rlocsets import RlocSet
+from lisp_sdn.xtr.size import encapsulate
 from lisp_sdn.xtr.topology import AttachedPort, Topology
 
 CACHE_PRIORITY = 1000
@@ -205,9 +206,8 @@ def direct_actions(entry: Entry, topology: Topology, group_of: GroupOf) -> tuple
             rlocs_now = rlocsets.next_hops(rlocs, topology)
             if not rlocs_now:
                 return ()
-            outer = rlocsets.tunnel_fields(rlocs_now[0], topology)
             tunnel_id = SetField("tunnel_id", entry.destination.iid)
-            return (DecTtl(), tunnel_id, *outer, Output(topology.tunnel_port))
+            return (DecTtl(), tunnel_id, *encapsulate(rlocs_now[0], topology))
     flows = cache_entry(entry, topology, group_of).flows
     return flows[0].actions if flows and flows[0].goto is None else ()
 

@@ -198,8 +198,8 @@ class Gateway:
             return
         self._inject(replies.echo_reply(packet), iid, packet.version, packet.destination)
 
-    def tell(self, kind: str, iid: int, held: Held) -> None:
-        """Send an ICMP error about a packet. kind: of `replies`."""
+    def tell(self, kind: str, iid: int, held: Held, mtu: int = 0) -> None:
+        """Send an ICMP error about a packet. kind: of `replies`; mtu: for TOO_BIG."""
         try:
             about = parse_ip(parse_ethernet(held.frame).payload)
         except DecodeError as error:
@@ -209,7 +209,7 @@ class Gateway:
             return
         native = self._topology().native_port(held.in_port)
         if native is not None:
-            self._tell_natively(kind, native, about)
+            self._tell_natively(kind, native, about, mtu)
             return
         # In the name of the gateway that the sender knows, if it is a host of ours.
         speaker = self._topology().speaker(iid, about.version, about.source)
@@ -218,17 +218,17 @@ class Gateway:
             self._out.drop("no-gateway-address", str(about.source))
             return
         self._out.counters["icmp-errors-out"] += 1
-        packet = replies.icmp_error(kind, speaker.address, about)
+        packet = replies.icmp_error(kind, speaker.address, about, mtu)
         self._inject(packet, iid, about.version, speaker.address)
 
-    def _tell_natively(self, kind: str, native: AttachedNative, about: Ip) -> None:
+    def _tell_natively(self, kind: str, native: AttachedNative, about: Ip, mtu: int) -> None:
         """The sender is not LISP: it knows us by our RLOC."""
         source = self._topology().source_rloc(about.version)
         if source is None:
             self._out.drop("no-gateway-address", str(about.source))
             return
         self._out.counters["icmp-errors-out"] += 1
-        packet = replies.icmp_error(kind, source, about)
+        packet = replies.icmp_error(kind, source, about, mtu)
         frame = replies.ip_frame(native.mac, native.mac, about.version, packet)
         self._out.packet(frame, Port.CONTROLLER, Output(native.number))
 

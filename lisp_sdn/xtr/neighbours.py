@@ -12,8 +12,9 @@ from ipaddress import IPv4Address
 
 from lisp_sdn.address import MAX_IID, IPAddress
 from lisp_sdn.rules import Output, Port, SetField
-from lisp_sdn.xtr import replies, rlocsets
+from lisp_sdn.xtr import replies
 from lisp_sdn.xtr.outbox import Outbox
+from lisp_sdn.xtr.size import tunnel_fields
 from lisp_sdn.xtr.timers import Timers
 from lisp_sdn.xtr.topology import Topology
 
@@ -109,7 +110,7 @@ class Neighbours:
             PROBE_FRAME,
             Port.CONTROLLER,
             SetField("tunnel_id", MAX_IID),
-            *rlocsets.tunnel_fields(rloc, topology),
+            *tunnel_fields(rloc, topology),
             Output(topology.tunnel_port),
         )
         self._last[rloc] = now

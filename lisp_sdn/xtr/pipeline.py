@@ -12,12 +12,14 @@ from functools import lru_cache
 
 from lisp_sdn.errors import FieldError
 from lisp_sdn.rules import (
+    CheckPktLarger,
     DecTtl,
     FlowRule,
     GroupRule,
     MoveField,
     Multipath,
     Output,
+    Resubmit,
     RuleAction,
     SetField,
     ToController,
@@ -45,6 +47,8 @@ class TableId(IntEnum):
     MISS = 4
     SPREAD = 5
     NATIVE = 6
+    SIZE = 7
+    TUNNEL = 8
 
 
 class Punt(IntEnum):
@@ -57,15 +61,17 @@ class Punt(IntEnum):
     GATEWAY = 4
     LOCAL = 5
     MISS = 6
+    TOO_BIG = 7
 
 
 class MeterId(IntEnum):
-    """Meters; the miss meter of a port is MISS_BASE plus its port number."""
+    """Meters; those of a port are MISS_BASE and TOO_BIG_BASE plus its port number."""
 
     ICMP = 1
     NEIGHBOUR = 2
     PENDING = 3
     MISS_BASE = 0x100
+    TOO_BIG_BASE = 0x10000
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +148,9 @@ TABLES = (
     Table(
         TableId.SPREAD,
         "RLOC-set with several locators: (number of the set, slot of the flow's hash) -> outer "
-        "addresses, tunnel port; slots by weight",
+        "addresses, next table; slots by weight",
         _fields("reg0 reg1"),
-        frozenset((SetField, Output)),
+        frozenset((SetField, Resubmit)),
         frozenset(),
         "drop",
     ),
@@ -153,6 +159,22 @@ TABLES = (
         "not LISP: out by the native port of the instance-ID; what came in by it: drop",
         _fields("metadata"),
         frozenset((SetField, Output)),
+        frozenset(),
+        "drop",
+    ),
+    Table(
+        TableId.SIZE,
+        "behind outer addresses: outer source -> is the packet too large for the underlay?",
+        _fields("tun_ipv4_src tun_ipv6_src"),
+        frozenset((CheckPktLarger,)),
+        frozenset((TableId.TUNNEL,)),
+        "drop",
+    ),
+    Table(
+        TableId.TUNNEL,
+        "tunnel port; a packet that is too large -> controller, metered per port",
+        _fields("in_port reg2"),
+        frozenset((Output, ToController)),
         frozenset(),
         "drop",
     ),
@@ -222,12 +244,16 @@ def _check_shape(
         raise FieldError(f"{where} goto", goto, str(sorted(table.goto)))
 
 
+_IN_BUCKETS = (SetField, Resubmit)
+
+
 def check_group(rule: GroupRule) -> GroupRule:
     """Hand the group back if its buckets only encapsulate. Raises FieldError."""
     for bucket in rule.buckets:
         for action in bucket.actions:
-            if not isinstance(action, SetField | Output | Multipath):
-                raise FieldError("bucket action", type(action).__name__, "SetField or Output")
+            if not isinstance(action, _IN_BUCKETS):
+                expected = ", ".join(item.__name__ for item in _IN_BUCKETS)
+                raise FieldError("bucket action", type(action).__name__, expected)
     if not rule.buckets:
         raise FieldError("buckets", 0, "at least one")
     return rule

@@ -14,6 +14,7 @@ TTL_EXCEEDED = "ttl-exceeded"
 NET_UNREACHABLE = "net-unreachable"
 HOST_UNREACHABLE = "host-unreachable"
 PROHIBITED = "prohibited"
+TOO_BIG = "too-big"
 
 # (ICMP type, code), (ICMPv6 type, code): RFC 792, RFC 1812 5.2.7.1, RFC 4443 section 3.
 _ERRORS = {
@@ -21,6 +22,7 @@ _ERRORS = {
     NET_UNREACHABLE: ((3, 0), (1, 0)),
     HOST_UNREACHABLE: ((3, 1), (1, 3)),
     PROHIBITED: ((3, 13), (1, 1)),
+    TOO_BIG: ((3, 4), (2, 0)),
 }
 # RFC 1812 4.3.2.3 and RFC 4443 3: as much of the packet as fits these sizes of the error itself.
 _MAX_ERROR = {4: 576, 6: 1280}
@@ -151,18 +153,22 @@ def neighbour_advertisement(
     return ethernet(destination_mac, mac, ETH_IPV6, packet)
 
 
-def icmp_error(kind: str, source: IPAddress, about: Ip) -> bytes:
-    """The IP packet that tells `about`'s sender what happened. kind: one of the names above."""
+def icmp_error(kind: str, source: IPAddress, about: Ip, mtu: int = 0) -> bytes:
+    """The IP packet that tells `about`'s sender what happened. kind: one of the names above.
+
+    mtu: of the next hop, for TOO_BIG (RFC 1191 section 4, RFC 4443 section 3.2).
+    """
     (type4, code4), (type6, code6) = _ERRORS[kind]
+    rest = mtu.to_bytes(4, "big")
     if isinstance(source, IPv4Address) and isinstance(about.source, IPv4Address):
         quoted = about.packet[: _MAX_ERROR[4] - 28]
-        message = icmp(type4, code4, bytes(4) + quoted)
+        message = icmp(type4, code4, rest + quoted)
         # RFC 1812 4.3.2.5: ICMP errors carry internetwork control precedence.
         return ipv4(source, about.source, ICMP, message, tos=0xC0)
     assert isinstance(source, IPv6Address)
     assert isinstance(about.source, IPv6Address)
     quoted = about.packet[: _MAX_ERROR[6] - 48]
-    message = icmpv6(source, about.source, type6, code6, bytes(4) + quoted)
+    message = icmpv6(source, about.source, type6, code6, rest + quoted)
     return ipv6(source, about.source, ICMPV6, message)
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
-from ipaddress import IPv4Address
 from itertools import chain
 
 from lisp_sdn.address import IPAddress
@@ -28,13 +27,13 @@ from lisp_sdn.rules import (
     GroupRule,
     GroupType,
     Multipath,
-    Output,
     RuleAction,
     SetField,
     match,
 )
 from lisp_sdn.xtr.compiled import flow
 from lisp_sdn.xtr.pipeline import TableId
+from lisp_sdn.xtr.size import encapsulate
 from lisp_sdn.xtr.topology import Topology
 
 
@@ -149,14 +148,6 @@ def _addresses(locators: Iterable[Locator]) -> tuple[IPAddress, ...]:
     return tuple(item.rloc for item in locators if isinstance(item.rloc, IPAddress))
 
 
-def tunnel_fields(rloc: IPAddress, topology: Topology) -> tuple[SetField, SetField]:
-    """Outer source, an RLOC of ours of the same family that can send, and destination."""
-    source = topology.source_rloc(rloc.version)
-    assert source is not None
-    family = "ipv4" if isinstance(rloc, IPv4Address) else "ipv6"
-    return SetField(f"tun_{family}_src", source), SetField(f"tun_{family}_dst", rloc)
-
-
 def group(group_id: int, rlocs: RlocSet, topology: Topology) -> GroupRule:
     """The group of an RLOC-set of which one locator carries the traffic.
 
@@ -166,7 +157,7 @@ def group(group_id: int, rlocs: RlocSet, topology: Topology) -> GroupRule:
     assert topology.tunnel_port is not None
     actions: tuple[RuleAction, ...] = ()
     for rloc in next_hops(rlocs, topology):
-        actions = (*tunnel_fields(rloc, topology), Output(topology.tunnel_port))
+        actions = encapsulate(rloc, topology)
     return GroupRule(group_id, GroupType.INDIRECT, (Bucket(actions),))
 
 
@@ -257,8 +248,7 @@ def spread_rules(number: int, rlocs: RlocSet, topology: Topology) -> Iterator[Fl
     found = False
     for first, mask, locator in slots(rlocs, topology):
         assert isinstance(locator.rloc, IPAddress)
-        outer = tunnel_fields(locator.rloc, topology)
-        yield _spread_rule(number, first, mask, *outer, Output(topology.tunnel_port))
+        yield _spread_rule(number, first, mask, *encapsulate(locator.rloc, topology))
         found = True
     if not found:
         # Nothing is up: a rule that drops, and counts, and keeps the set known to a restart.

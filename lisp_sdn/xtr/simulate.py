@@ -17,6 +17,7 @@ from lisp_sdn.address import IPAddress
 from lisp_sdn.errors import DecodeError
 from lisp_sdn.rules import (
     Bucket,
+    CheckPktLarger,
     DecTtl,
     FieldValue,
     FlowRule,
@@ -27,6 +28,7 @@ from lisp_sdn.rules import (
     Multipath,
     Output,
     Port,
+    Resubmit,
     RuleAction,
     RuleChange,
     Ruleset,
@@ -309,8 +311,8 @@ class _Walk:
                 family = "ipv4" if isinstance(address, IPv4Address) else "ipv6"
                 self.fields[f"tun_{family}_{side}"] = address
 
-    def tables(self) -> None:
-        table: int | None = 0
+    def tables(self, first: int = 0) -> None:
+        table: int | None = first
         while table is not None and not self.trace.ended:
             rule = self.switch.lookup(table, self.fields)
             if rule is None:
@@ -341,6 +343,10 @@ class _Walk:
                 self._group(action.group_id)
             elif isinstance(action, Multipath):
                 self.fields[action.register] = slot_of(self.fields, action.buckets)
+            elif isinstance(action, CheckPktLarger):
+                self.fields[action.register] = int(len(self.frame) > action.octets)
+            elif isinstance(action, Resubmit):
+                self.tables(action.table)
             elif isinstance(action, ToController):
                 self._punt(rule)
             elif isinstance(action, Output):

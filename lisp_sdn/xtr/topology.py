@@ -9,6 +9,7 @@ from ipaddress import IPv4Interface, IPv6Interface
 from lisp_sdn.actions import PortInfo
 from lisp_sdn.address import EidPrefix, IPAddress, IPNetwork
 from lisp_sdn.config import Limits, XtrSettings
+from lisp_sdn.config.xtrs import DEFAULT_MTU
 
 Interface = IPv4Interface | IPv6Interface
 
@@ -61,7 +62,7 @@ class Topology:
     tunnel_port: number of the LISP tunnel port, None when the switch has none. rlocs: ours, in
     the order of the configuration. down: RLOCs, ours and others', that carry nothing now.
     drained: RLOCs that carry traffic only where no other RLOC is left. roles: of its native ports
-    as configured; natives: those that exist.
+    as configured; natives: those that exist. mtu: of the underlay.
     """
 
     datapath_id: int
@@ -73,6 +74,7 @@ class Topology:
     drained: frozenset[IPAddress] = frozenset()
     roles: tuple[NativeRole, ...] = ()
     natives: tuple[AttachedNative, ...] = ()
+    mtu: int = DEFAULT_MTU
 
     def role(self, iid: int) -> NativeRole | None:
         """What it does for this instance-ID beside LISP."""
@@ -186,4 +188,5 @@ def build(
             for role in roles
             if (port := there.get(role.port)) is not None and port.number
         ),
+        settings.underlay.mtu,
     )

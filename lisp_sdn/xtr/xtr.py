@@ -48,6 +48,7 @@ from lisp_sdn.xtr.queue import Held, HoldQueue, host_eid
 from lisp_sdn.xtr.reachability import Prober
 from lisp_sdn.xtr.reconcile import FlowKey, changes_to
 from lisp_sdn.xtr.timers import Timers
+from lisp_sdn.xtr.toobig import TooBig
 
 
 def probe_rate(config: Config) -> float:
@@ -81,6 +82,7 @@ class Xtr:
         common = (self._out, self._timers, lambda: self._topology)
         self._neighbours = Neighbours(*common, self._next_hops, limits.neighbour_prime_delay)
         self._gateway = Gateway(*common, self._hosts, hold, limits.pending_resolutions)
+        self._too_big = TooBig(self._out, lambda: self._topology, self._gateway)
         petrs = Petrs(settings, config.use_petr)
         self._keeper = CacheKeeper(self._cache, *common, self._neighbours, petrs, embedded=embedded)
         self._itr = Itr(
@@ -326,6 +328,8 @@ class Xtr:
             self._gateway.tell(replies.TTL_EXCEEDED, iid, held)
         elif punt == Punt.GATEWAY:
             self._gateway.echo(packet, iid)
+        elif punt == Punt.TOO_BIG:
+            self._too_big.packet(event, packet, iid, held)
         elif punt == Punt.LOCAL:
             self._gateway.deliver(packet, iid, held, now)
         elif punt != Punt.MISS:

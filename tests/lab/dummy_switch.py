@@ -14,14 +14,17 @@ from pathlib import Path
 from typing import Self
 
 from lisp_sdn.rules import (
+    CheckPktLarger,
     DecTtl,
     FieldValue,
     FlowRule,
     GroupRule,
     MeterRule,
     MoveField,
+    Multipath,
     Output,
     Port,
+    Resubmit,
     RuleAction,
     Ruleset,
     SetField,
@@ -32,6 +35,7 @@ from lisp_sdn.rules import (
 PROGRAMS = ("ovsdb-tool", "ovsdb-server", "ovs-vswitchd", "ovs-vsctl", "ovs-ofctl", "ovs-appctl")
 SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 TUNNEL = 100
+_WAY = r"^ +(output:\d+|IN_PORT|CONTROLLER:\d+|group:\d+)$"
 
 
 def missing() -> str | None:
@@ -127,6 +131,7 @@ class DummySwitch:
         """(table, priority) of every rule met, the ways out, and the whole text.
 
         packet: the metadata of the packet as ofproto/trace takes it, beginning with "in_port=".
+        Behind check_pkt_larger Open vSwitch shows both ways; this is the one of the frame.
         """
         text = self._run(
             "ovs-appctl", "-t", f"{self._dir}/switch.ctl", "ofproto/trace", "br0", packet,
@@ -134,9 +139,21 @@ class DummySwitch:
         )  # fmt: skip
         # What comes after is the same packet again, recirculated behind a group.
         first = text.split("Final flow")[0]
-        met = re.findall(r"^ ?(\d+)\. .*?priority (\d+)", first, re.M)
-        ways = re.findall(r"^\s+(output:\d+|IN_PORT|CONTROLLER:\d+|group:\d+)$", first, re.M)
-        return [(int(table), int(priority)) for table, priority in met], ways, text
+        met: list[tuple[int, int]] = []
+        ways: list[str] = []
+        branch: tuple[int, bool] | None = None
+        indent, other_way = 0, False
+        for line in first.splitlines():
+            if rule := re.match(r"^( *)(\d+)\. .*?priority (\d+)", line):
+                indent = len(rule[1]) + len(rule[2])
+                other_way = branch is not None and (indent > branch[0]) != branch[1]
+                if not other_way:
+                    met.append((int(rule[2]), int(rule[3])))
+            elif size := re.match(r"^ +check_pkt_larger\((\d+)\)", line):
+                branch = (indent, len(frame) > int(size[1]))
+            elif not other_way and (way := re.match(_WAY, line)):
+                ways.append(way[1])
+        return met, ways, text
 
 
 def _stop(pid: int) -> None:
@@ -196,6 +213,13 @@ def _action(action: RuleAction) -> str:
             return f"move:{_MOVED[source]}->{_MOVED[destination]}"
         case DecTtl():
             return "dec_ttl"
+        case Multipath(register, buckets, _, basis):
+            hashing = f"symmetric_l3l4+udp,{basis},modulo_n,{buckets},0"
+            return f"multipath({hashing},NXM_NX_{register.upper()}[])"
+        case CheckPktLarger(octets, register):
+            return f"check_pkt_larger({octets})->NXM_NX_{register.upper()}[0]"
+        case Resubmit(table):
+            return f"resubmit(,{table})"
     raise NotImplementedError(action)
 
 

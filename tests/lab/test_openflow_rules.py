@@ -14,6 +14,7 @@ import pytest
 from lisp_sdn.apps import openflow, readback
 from lisp_sdn.rules import (
     Bucket,
+    CheckPktLarger,
     CookieClass,
     DecTtl,
     FlowRule,
@@ -24,6 +25,7 @@ from lisp_sdn.rules import (
     Multipath,
     Output,
     Port,
+    Resubmit,
     Rule,
     RuleChange,
     SetField,
@@ -122,6 +124,7 @@ FLOWS = (
         ),
         hard_timeout=10_000,
     ),
+    FlowRule(204, 1, (), (CheckPktLarger(1478, "reg2"), Resubmit(205)), goto=206),
     FlowRule(203, 0, match(ipv4_dst=ip_network("0.0.0.0/0"))),
     FlowRule(203, 1, match(eth_dst=(0x010000000000, 0x010000000000))),
     FlowRule(203, 2, match(eth_type=IPV4, ip_proto=17, udp_dst=4342), (Output(Port.NORMAL),)),
@@ -207,7 +210,7 @@ def test_what_open_vswitch_reports_is_what_we_wrote(connection: Connection) -> N
     groups = connection.read(openflow.encode_read_groups, readback.decode_groups)
     assert {rule for rule in groups if 900 <= rule.group_id < 1000} == set(GROUPS)
     meters = connection.read(openflow.encode_read_meters, readback.decode_meters)
-    assert {rule for rule in meters if rule.meter_id >= 900} == set(METERS)
+    assert {rule for rule in meters if 900 <= rule.meter_id < 1000} == set(METERS)
 
 
 def test_an_add_replaces_and_a_delete_takes_exactly_its_rule(connection: Connection) -> None:

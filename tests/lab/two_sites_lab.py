@@ -25,12 +25,12 @@ MAP_CACHE_TABLE = 3
 
 
 class Lab:
-    """The network, its controller, and questions that tests ask."""
+    """The network, its controller, and questions that tests ask. mtu: of the underlay."""
 
-    def __init__(self) -> None:
+    def __init__(self, mtu: int | None = None) -> None:
         import two_sites
 
-        self.net: LispNet = two_sites.build()
+        self.net: LispNet = two_sites.build() if mtu is None else two_sites.build(mtu=mtu)
         self.config: dict[str, Any] = {}
         self.very_first: Pings | None = None
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from lisp_sdn.rules import (
     Bucket,
+    CheckPktLarger,
     CookieClass,
     DecTtl,
     FieldValue,
@@ -20,6 +21,7 @@ from lisp_sdn.rules import (
     Multipath,
     Output,
     Port,
+    Resubmit,
     RuleAction,
     SetField,
     ToController,
@@ -100,6 +102,8 @@ def actions() -> st.SearchStrategy[tuple[RuleAction, ...]]:
         st.builds(DecTtl),
         st.builds(MoveField, st.just("eth_src"), st.just("eth_dst"), st.integers(1, 48)),
         st.builds(MoveField, st.just("arp_sha"), st.just("arp_tha"), st.just(48)),
+        st.builds(CheckPktLarger, numbers(16), st.just("reg2")),
+        st.builds(Resubmit, numbers(8)),
         st.builds(Multipath, st.just("reg3"), st.integers(1, 64), st.integers(0, 6), numbers(16)),
     )
     return st.lists(one, max_size=5).map(tuple)

@@ -16,10 +16,11 @@ from ryu.ofproto import ofproto_v1_3, ofproto_v1_3_parser
 from ryu.ofproto.ofproto_protocol import ProtocolDesc
 
 from lisp_sdn.actions import PacketOut
-from lisp_sdn.apps import openflow, oxm, readback
+from lisp_sdn.apps import instructions, openflow, oxm, readback
 from lisp_sdn.errors import DecodeError, FieldError
 from lisp_sdn.rules import (
     Bucket,
+    CheckPktLarger,
     DecTtl,
     FlowRule,
     GroupRule,
@@ -29,6 +30,7 @@ from lisp_sdn.rules import (
     Multipath,
     Output,
     Port,
+    Resubmit,
     RuleChange,
     SetField,
     ToController,
@@ -168,6 +170,22 @@ def test_nicira_actions_are_what_ryu_would_send() -> None:
         data=b"frame",
     )
     assert openflow.encode_packet_out(PacketOut(1, b"frame", 5, actions), 7) == ryu_bytes(expected)
+
+
+def test_nicira_actions_that_ryu_does_not_have() -> None:
+    """NXAST_CHECK_PKT_LARGER and NXAST_RESUBMIT_TABLE, as `ovs-ofctl` sends them."""
+    size, again = CheckPktLarger(1478, "reg2"), Resubmit(6)
+    assert instructions.encode_actions((size,)).hex() == (
+        "ffff001800002320003105c6000000010404000000000000"
+    )
+    assert instructions.encode_actions((again,)).hex() == ("ffff001000002320000efff806000000")
+    for action in (size, again):
+        data = instructions.encode_actions((action,))
+        assert instructions.decode_actions(data, 0, len(data)) == (action,)
+    # Another bit of the register, another port: not what we send, so it differs from it.
+    other = bytearray(instructions.encode_actions((size,)))
+    other[13] = 1
+    assert instructions.decode_actions(bytes(other), 0, len(other)) != (size,)
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,20 @@ def row(kind: str = "vxlan", error: Any = (), **changes: str | None) -> dict[str
 
 def test_a_port_as_it_should_be_has_no_problem(xtr: XtrSettings) -> None:
     assert ovsdb.interface_problems(xtr, row()) == []
-    assert ovsdb.interface_problems(xtr, row(ttl="64")) == []
+    assert ovsdb.interface_problems(xtr, row(csum="true")) == []
+
+
+def test_the_outer_header_takes_tos_and_ttl_of_the_inner(xtr: XtrSettings) -> None:
+    (tos, ttl) = ovsdb.interface_problems(xtr, row(tos=None, ttl="64"))
+    assert tos == "port lisp0: options:tos is missing, expected inherit"
+    assert ttl.startswith("port lisp0: options:ttl is 64, expected inherit; ovs-vsctl ")
+
+
+def test_an_underlay_that_carries_less_than_configured(xtr: XtrSettings) -> None:
+    for mtu in (1500, 9000, ["set", []]):
+        assert ovsdb.underlay_problems(xtr, [{"name": "br-phy", "mtu": mtu}]) == []
+    (problem,) = ovsdb.underlay_problems(xtr, [{"name": "br-phy", "mtu": 1400}])
+    assert problem.startswith("bridge br-phy: its MTU is 1400, underlay.mtu says 1500: ")
 
 
 def test_every_wrong_option_is_named_and_the_repair_told_once(xtr: XtrSettings) -> None:
@@ -94,7 +107,7 @@ def answering(listener: Any, *parts: bytes) -> list[dict[str, Any]]:
 def test_rows_come_in_pieces_and_behind_an_echo(
     xtr: XtrSettings, server: Any, tmp_path: Path
 ) -> None:
-    answer = {"id": 0, "error": None, "result": [{"rows": [row()]}, {"rows": []}]}
+    answer = {"id": 0, "error": None, "result": [{"rows": [row()]}, {"rows": []}, {"rows": []}]}
     text = json.dumps({"method": "echo", "params": [], "id": "echo"}) + json.dumps(answer)
     requests = answering(server, text[:20].encode(), text[20:90].encode(), text[90:].encode())
     there = xtr.model_copy(update={"ovsdb": f"unix:{tmp_path / 'db.sock'}"})
@@ -109,6 +122,7 @@ def test_a_port_that_is_not_there_can_be_added(
     xtr: XtrSettings, server: Any, tmp_path: Path
 ) -> None:
     rows: list[Any] = [{"rows": []}, {"rows": [{"name": "br0", "fail_mode": "secure"}]}]
+    rows.append({"rows": [{"name": "br-phy", "mtu": 1500}]})
     answering(server, json.dumps({"id": 0, "error": None, "result": rows}).encode())
     there = xtr.model_copy(update={"ovsdb": f"unix:{tmp_path / 'db.sock'}"})
     (problem,) = ovsdb.problems(there)

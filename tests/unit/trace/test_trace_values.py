@@ -9,12 +9,14 @@ import pytest
 from lisp_sdn.address import EidPrefix
 from lisp_sdn.errors import FieldError
 from lisp_sdn.rules import (
+    CheckPktLarger,
     DecTtl,
     FlowRule,
     MoveField,
     Multipath,
     Output,
     Port,
+    Resubmit,
     SetField,
     ToController,
     ToGroup,
@@ -92,6 +94,10 @@ def test_a_flow_in_words() -> None:
         "table 3 (map cache): eth_type=0x800, in_port=p2, ipv4_dst=10.2.0.0/16, "
         "metadata=instance-ID 7, reg1=0x10/0xf0: decrement TTL, set tunnel_id=7, "
         "hash of the flow, one of 256 slots, to reg1, group 5, goto table 5"
+    )
+    size = (CheckPktLarger(1478, "reg2"), Resubmit(8))
+    assert rule_text(FlowRule(7, 0, (), size), {}) == (
+        "table 7 (size): every packet: whether larger than 1478 octets to reg2, look up in table 8"
     )
     others = (MoveField("arp_sha", "arp_tha", 48), Output(2), Output(Port.IN_PORT), ToController())
     assert rule_text(FlowRule(0, 0, (), others), {2: "p2"}) == (

@@ -16,6 +16,7 @@ from lisp_sdn.rules import (
     GroupType,
     Output,
     Port,
+    Resubmit,
     SetField,
     ToController,
     ToGroup,
@@ -25,6 +26,7 @@ from lisp_sdn.rules import (
 from lisp_sdn.xtr import adopt, base_rules, compiler, rlocsets
 from lisp_sdn.xtr.cache import Entry, Node
 from lisp_sdn.xtr.hosts import Host
+from lisp_sdn.xtr.pipeline import TableId
 from lisp_sdn.xtr.program import merge
 from lisp_sdn.xtr.topology import AttachedPort, Topology
 
@@ -64,7 +66,7 @@ def test_a_mapping_becomes_a_flow_and_a_group() -> None:
     assert bucket.actions == (
         SetField("tun_ipv4_src", ip_address("192.0.2.1")),
         SetField("tun_ipv4_dst", ip_address("192.0.2.2")),
-        Output(100),
+        Resubmit(TableId.SIZE),
     )
 
 
