@@ -58,7 +58,7 @@ class Switch:
         self._open = True
         self._sent: list[tuple[int, RuleChange] | None] = [None] * REMEMBERED
         self._reading: _Reading | None = None
-        self._counting: _Counting | None = None
+        self._counting: dict[CookieClass, _Counting] = {}
         self._resync: Any = None
         self._resync_delay = RESYNC_FIRST
 
@@ -176,8 +176,8 @@ class Switch:
 
     def read_counters(self, kind: CookieClass) -> None:
         """Ask what the flows of a class have carried; an unanswered question is forgotten."""
-        self._counting = _Counting(self._next_xid(), kind)
-        self._write(openflow.encode_read_counters(kind, self._counting.xid))
+        counting = self._counting[kind] = _Counting(self._next_xid(), kind)
+        self._write(openflow.encode_read_counters(kind, counting.xid))
 
     def measure_after(self, delay: float) -> None:
         """Go on measuring for as long as the connection lives. delay: seconds to the first."""
@@ -201,10 +201,10 @@ class Switch:
                 self._measuring = None
                 self.on_measured(measuring.seconds, measuring.lookups)
             return
-        counting = self._counting
-        if counting is not None and counting.xid == xid:
+        counting = next((c for c in self._counting.values() if c.xid == xid), None)
+        if counting is not None:
             if counting.part(data):
-                self._counting = None
+                del self._counting[counting.kind]
                 flows = tuple(counting.flows)
                 self.on_counters(FlowCounters(self.datapath_id, counting.kind, flows))
             return

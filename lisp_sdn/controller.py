@@ -38,6 +38,7 @@ from lisp_sdn.errors import DecodeError
 from lisp_sdn.exchanges import Exchanges
 from lisp_sdn.fleet import Fleet
 from lisp_sdn.inflow import Inflow
+from lisp_sdn.interworking.interworking import Interworking
 from lisp_sdn.ledger import Ledger
 from lisp_sdn.management import Management
 from lisp_sdn.mapping.faces import Concerns
@@ -51,7 +52,7 @@ from lisp_sdn.policy import PolicyBook, PolicyEngine, Sites
 from lisp_sdn.registering import Registering
 from lisp_sdn.reloading import Reloading
 from lisp_sdn.rlocs import Rlocs
-from lisp_sdn.rules import Ruleset
+from lisp_sdn.rules import CookieClass, Ruleset
 from lisp_sdn.wire import (
     Ecm,
     MapReply,
@@ -111,6 +112,7 @@ class Controller:
         self.answering = Answering(
             self.mapping, self.exchanges, self.xtrs, self._by_rloc, self._underlay_of
         )
+        self.interworking = Interworking(config, self.rlocs, self.xtrs)
         self.inflow = Inflow()
         self._load_timer: float | None = None
         self._load_asked = 0.0
@@ -141,7 +143,7 @@ class Controller:
         for xtr in self.xtrs.values():
             actions += xtr.rlocs_known(self._by_rloc, now)
             actions += xtr.start(now)
-        return self._settle(actions, now)
+        return self._settle([*actions, *self.interworking.start(now)], now)
 
     def reconfigure(self, config: Config, now: float) -> list[Action]:
         """Go on under another configuration; what it leaves as it is notices nothing.
@@ -162,6 +164,7 @@ class Controller:
         self.registering.configure(config)
         actions += [*self.alt.reconfigure(config), *self.fleet.reconfigure(before, config, now)]
         self.rlocs.configure(config)
+        self.interworking.configure(config, now)
         self.fast.configure(self.fleet.packed_rlocs)
         self.measures.configure({n: x.settings.datapath_id for n, x in self.xtrs.items()})
         for xtr in self.xtrs.values():
@@ -201,7 +204,7 @@ class Controller:
         self.fleet.present.discard(datapath_id)
         switch = self._underlays.get(datapath_id) or self._by_datapath.get(datapath_id)
         actions = switch.disconnected(now) if switch else []
-        return self._settle([*actions, *self._probing(now)], now)
+        return self._settle([*actions, *self._probing(now), *self.interworking.look(now)], now)
 
     def installed(
         self, datapath_id: int, ports: tuple[PortInfo, ...], ruleset: Ruleset, now: float
@@ -209,7 +212,7 @@ class Controller:
         """The answer to `ReadRules`: what the switch holds of ours."""
         switch = self._underlays.get(datapath_id) or self._by_datapath.get(datapath_id)
         actions = switch.installed(ports, ruleset, now) if switch else []
-        return self._settle([*actions, *self._probing(now)], now)
+        return self._settle([*actions, *self._probing(now), *self.interworking.look(now)], now)
 
     def packet_in(self, event: PacketIn, now: float) -> list[Action]:
         """A packet that a flow sent to the controller."""
@@ -226,7 +229,8 @@ class Controller:
     def port_changed(self, datapath_id: int, port: PortInfo, now: float) -> list[Action]:
         """A port came, went, or changed its link state."""
         switch = self._underlays.get(datapath_id) or self._by_datapath.get(datapath_id)
-        return self._settle(switch.port_changed(port, now) if switch else [], now)
+        actions = switch.port_changed(port, now) if switch else []
+        return self._settle([*actions, *self.interworking.look(now)], now)
 
     def switch_checked(
         self, datapath_id: int, problems: tuple[str, ...], now: float
@@ -237,7 +241,9 @@ class Controller:
 
     def counters(self, event: FlowCounters, now: float) -> list[Action]:
         """The answer to `ReadCounters`: the inbound load, which ingress policy may follow."""
-        if self.inflow.take(event) and self.policing.interval is not None:
+        if event.kind is CookieClass.INTERWORKING:
+            self.interworking.counted(event)
+        elif self.inflow.take(event) and self.policing.interval is not None:
             return self._settle(self.policing.load(self.inflow.octets, now), now)
         return []
 
@@ -279,6 +285,7 @@ class Controller:
             self.registering.next_timer(),
             self._load_timer,
             self.alt.next_timer(),
+            self.interworking.next_timer(),
             *(xtr.next_timer() for xtr in self.xtrs.values()),
         ]
         return min((timer for timer in timers if timer is not None), default=None)
@@ -292,6 +299,8 @@ class Controller:
             actions += self.policing.handle_timer(now)
         if _is_due(self.alt.next_timer(), now):
             actions += self.alt.handle_timer(now)
+        if _is_due(self.interworking.next_timer(), now):
+            actions += self.interworking.handle_timer(now)
         if _is_due(self._load_timer, now):
             actions += self._ask_load(now)
         if _is_due(self.registering.next_timer(), now):
@@ -399,7 +408,7 @@ class Controller:
             actions += xtr.rlocs_changed(down, drained, now)
         self.fast.forget()
         actions += self.mapping.rlocs_changed(down, drained, now)
-        return [*actions, *self.policing.health(down, now)]
+        return [*actions, *self.policing.health(down, now), *self.interworking.look(now)]
 
     def _resolve(self, action: Resolve, now: float) -> list[AnyAction]:
         """Bring a Map-Request of an xTR of ours to its Map-Resolver (RFC 9301 section 8.4)."""

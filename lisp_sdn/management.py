@@ -12,6 +12,7 @@ from lisp_sdn.address import EidPrefix, IPAddress, SourceDestPrefix
 from lisp_sdn.config import Config
 from lisp_sdn.exchanges import Exchanges
 from lisp_sdn.inflow import Inflow
+from lisp_sdn.interworking.interworking import Interworking
 from lisp_sdn.ledger import Ledger
 from lisp_sdn.mapping.system import MapSystem
 from lisp_sdn.measures import Measures
@@ -29,6 +30,9 @@ from lisp_sdn.views import (
     Inbound,
     MapCacheEntry,
     MappingEntry,
+    NativePortState,
+    PetrState,
+    ProxyItrState,
     Refusal,
     RegistrationEntry,
     SiteState,
@@ -45,6 +49,7 @@ class Running(Protocol):
     config: Config
     ledger: Ledger
     inflow: Inflow
+    interworking: Interworking
     measures: Measures
     exchanges: Exchanges
     mapping: MapSystem
@@ -211,7 +216,8 @@ class Management:
         """Every counter."""
         cores = (xtr.counters() for xtr in self._controller.xtrs.values())
         measured = self._controller.measures.counters()
-        return chain(self._ledger.counters(), self._inventory.counters(), measured, *cores)
+        native = self._controller.interworking.counters()
+        return chain(self._ledger.counters(), self._inventory.counters(), measured, native, *cores)
 
     def gauges(self) -> dict[str, int]:
         """How much there is of what in the mapping system, by name."""
@@ -220,6 +226,18 @@ class Management:
     def distributions(self) -> Iterable[Distribution]:
         """Every histogram."""
         return self._controller.measures.distributions()
+
+    def petrs(self) -> Iterable[PetrState]:
+        """The Proxy-ETRs that ITRs of ours use."""
+        return self._controller.interworking.petrs()
+
+    def proxy_itrs(self) -> Iterable[ProxyItrState]:
+        """Proxy-ITRs of ours and what BGP announces for them."""
+        return self._controller.interworking.proxy_itrs()
+
+    def native_ports(self) -> Iterable[NativePortState]:
+        """Native ports of our xTRs, Proxy-ETRs among them."""
+        return self._controller.interworking.native_ports()
 
     def inbound(self) -> Iterator[Inbound]:
         """What came in by every RLOC of every xTR of ours."""

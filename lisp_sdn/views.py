@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from lisp_sdn.actions import PortInfo
-from lisp_sdn.address import EidPrefix, Endpoint, IPAddress, SourceDestPrefix
+from lisp_sdn.address import EidPrefix, Endpoint, IPAddress, IPNetwork, SourceDestPrefix
 from lisp_sdn.model import Act, Answer, Locator, Mapping
 
 
@@ -250,6 +250,84 @@ class Distribution:
     buckets: tuple[tuple[float, int], ...]
     total: float
     labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """Packets and octets, without tunnel headers."""
+
+    packets: int = 0
+    octets: int = 0
+
+    def __add__(self, other: Carried) -> Carried:
+        return Carried(self.packets + other.packets, self.octets + other.octets)
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """An EID-prefix of a Proxy-ITR. next_hop: as BGP tells it, or would, None where none is up.
+
+    announced: False while it cannot forward, or where another one is preferred.
+    """
+
+    prefix: IPNetwork
+    next_hop: IPAddress | None
+    announced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyItrState:
+    """A Proxy-ITR of ours. healthy: it can forward; reason: a stable code, why not.
+
+    since: when it came into this state.
+    """
+
+    xtr: str
+    iid: int
+    port: str
+    preference: int
+    healthy: bool
+    reason: str
+    since: float
+    announcements: tuple[Announcement, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NativePortState:
+    """A native port of an xTR of ours. up: None where the switch does not have it.
+
+    proxy_etr: source EIDs that it forwards for; () where it is no Proxy-ETR.
+    """
+
+    xtr: str
+    iid: int
+    port: str
+    up: bool | None
+    received: Carried
+    sent: Carried
+    refused: Carried
+    proxy_etr: tuple[IPNetwork, ...]
+    petr_sent: Carried
+    petr_refused: Carried
+
+
+@dataclass(frozen=True, slots=True)
+class PetrUser:
+    """An ITR of ours that uses a Proxy-ETR, and how it sees its RLOC."""
+
+    xtr: str
+    status: LocatorStatus
+
+
+@dataclass(frozen=True, slots=True)
+class PetrState:
+    """A Proxy-ETR that ITRs of ours use. xtr: its name when it is one of ours."""
+
+    iid: int
+    when: str
+    locator: Locator
+    xtr: str | None
+    users: tuple[PetrUser, ...]
 
 
 @dataclass(frozen=True, slots=True)

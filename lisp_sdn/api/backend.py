@@ -31,6 +31,9 @@ from lisp_sdn.views import (
     Inbound,
     MapCacheEntry,
     MappingEntry,
+    NativePortState,
+    PetrState,
+    ProxyItrState,
     Refusal,
     RegistrationEntry,
     SiteState,
@@ -211,6 +214,15 @@ class Backend(Protocol):
 
     def distributions(self) -> Iterable[Distribution]:
         """Every histogram."""
+
+    def petrs(self) -> Iterable[PetrState]:
+        """The Proxy-ETRs that ITRs of ours use."""
+
+    def proxy_itrs(self) -> Iterable[ProxyItrState]:
+        """Proxy-ITRs of ours and what BGP announces for them."""
+
+    def native_ports(self) -> Iterable[NativePortState]:
+        """Native ports of our xTRs, Proxy-ETRs among them."""
 
     def inbound(self) -> Iterable[Inbound]:
         """What came in by every RLOC of every xTR of ours."""

@@ -65,6 +65,9 @@ LABELLED_COUNTERS = {
     "also those that the fast path refused",
     "events": "Events by kind",
     "ledger-forgotten": "Refusals and events that are forgotten because newer ones came",
+    "interworking-packets": "Packets of a native port, by way: native-in, native-out, petr-out; "
+    "native-refused, petr-refused",
+    "interworking-octets": "Octets of a native port, by way, without tunnel headers",
     "policy-rule-hits": "EID-records answered by a policy rule; what the fast path repeated is "
     "left out",
 }

@@ -55,6 +55,7 @@ class _All(Collector):
         yield from _xtrs(states)
         yield from _rlocs(states, backend.inbound())
         yield from _balance(backend)
+        yield from _proxy_itrs(backend)
         yield from _distributions(backend)
         for collector in self._more:
             yield from collector.collect()
@@ -233,6 +234,17 @@ def _balance(backend: Backend) -> Iterator[Metric]:
     }
     for name, text in texts.items():
         yield _gauge(f"policy_balance_{name}", text, series[name])
+
+
+def _proxy_itrs(backend: Backend) -> Iterator[Metric]:
+    healthy: Series = []
+    announced: Series = []
+    for state in backend.proxy_itrs():
+        labels = {"xtr": state.xtr, "iid": str(state.iid)}
+        healthy.append((labels, state.healthy))
+        announced.append((labels, sum(entry.announced for entry in state.announcements)))
+    yield _gauge("proxy_itr_healthy", "Whether a Proxy-ITR can forward", healthy)
+    yield _gauge("proxy_itr_announced", "EID-prefixes in BGP for a Proxy-ITR", announced)
 
 
 def _distributions(backend: Backend) -> Iterator[Metric]:

@@ -24,6 +24,7 @@ from lisp_sdn.cli._context import REFUSED, USAGE, Failed, Session, command
 from lisp_sdn.cli._output import console, fields, print_json, uptime
 from lisp_sdn.cli.lispctl_change import clear, mapping, resolve
 from lisp_sdn.cli.lispctl_history import read_events
+from lisp_sdn.cli.lispctl_interworking import petr
 from lisp_sdn.cli.lispctl_policy import policy
 from lisp_sdn.cli.lispctl_reload import reload
 from lisp_sdn.cli.lispctl_show import show
@@ -243,6 +244,7 @@ for _command in (
     connectivity_test,
 ):
     main.add_command(_command)
+show.add_command(petr)
 
 if __name__ == "__main__":
     main()

@@ -41,7 +41,7 @@ from lisp_sdn.xtr.pipeline import (
 from lisp_sdn.xtr.topology import AttachedNative, NativeRole, Topology
 
 # Above the drop of all that comes out of the tunnel.
-_FORWARD_PRIORITY, _IS_LISP_PRIORITY = 30010, 30020
+_REFUSE_PRIORITY, _FORWARD_PRIORITY, _IS_LISP_PRIORITY = 30005, 30010, 30020
 
 
 def roles(config: Config, settings: XtrSettings) -> tuple[NativeRole, ...]:
@@ -145,6 +145,15 @@ def _proxy_etr(role: NativeRole) -> Iterator[FlowRule]:
     """RFC 6832 section 6.1: only for LISP sites, and only to what is not LISP."""
     for prefix in role.sources:
         yield _from_tunnel(role, _FORWARD_PRIORITY, prefix, "src", TableId.NATIVE)
+    if role.sources:
+        # Another source: dropped as all that comes out of the tunnel, but counted apart.
+        yield flow(
+            TableId.MAP_CACHE,
+            _REFUSE_PRIORITY,
+            match(metadata=(FROM_TUNNEL | role.iid, METADATA_MASK)),
+            kind=CookieClass.INTERWORKING,
+            value=role.iid,
+        )
     for prefix in role.lisp if role.sources else ():
         yield _from_tunnel(role, _IS_LISP_PRIORITY, prefix, "dst", None)
 

@@ -24,6 +24,11 @@ class Petrs:
                 self.used.pop(port.iid, None)
         self._ipv6_underlay = any(entry.rloc.version == 6 for entry in settings.rlocs)
 
+    def uses(self, iid: int) -> bool:
+        """Whether any packet of this instance-ID may go there."""
+        entry = self.used.get(iid)
+        return entry is not None and (entry.when == "always" or not self._ipv6_underlay)
+
     def through(self, mapping: Mapping) -> Mapping:
         """The mapping with the PETR's RLOC-set where it is to be used; else itself."""
         if mapping.action is not Act.NATIVELY_FORWARD:

@@ -41,9 +41,10 @@ def own_rloc(locator: Locator, topology: Topology, since: float | None) -> Locat
     return LocatorStatus(locator, state, since)
 
 
-def _status(
+def locator_status(
     locator: Locator, topology: Topology, prober: Prober, since: float | None
 ) -> LocatorStatus:
+    """An RLOC of another, as probed if it is. since: when its state began, if it is not."""
     state = locator_state(locator, topology)
     probed = prober[locator.rloc] if isinstance(locator.rloc, IPAddress) else None
     if probed is None:
@@ -54,7 +55,9 @@ def _status(
 def cache_entry(entry: Entry, topology: Topology, prober: Prober) -> MapCacheEntry:
     """A map-cache entry; incomplete until its RLOCs' next hops are resolved."""
     mapping = entry.active or entry.mapping
-    locators = tuple(_status(item, topology, prober, entry.updated) for item in mapping.locators)
+    locators = tuple(
+        locator_status(item, topology, prober, entry.updated) for item in mapping.locators
+    )
     return MapCacheEntry(
         entry.key,
         entry.added,

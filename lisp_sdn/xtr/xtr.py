@@ -12,7 +12,7 @@ from lisp_sdn.actions import Action, ApplyRules, FlowRemoved, PacketIn, PortInfo
 from lisp_sdn.address import EidPrefix, Endpoint, IPAddress, SourceDestPrefix
 from lisp_sdn.config import Config, XtrSettings
 from lisp_sdn.errors import DecodeError
-from lisp_sdn.model import Answer
+from lisp_sdn.model import Answer, Locator
 from lisp_sdn.rules import (
     CookieClass,
     FieldValue,
@@ -25,6 +25,7 @@ from lisp_sdn.rules import (
 from lisp_sdn.views import (
     CachedAnswer,
     Counter,
+    LocatorStatus,
     MapCacheEntry,
     XtrState,
 )
@@ -529,6 +530,23 @@ class Xtr:
     def source_rloc(self, version: int) -> IPAddress | None:
         """Our first RLOC of this family."""
         return self._topology.source_rloc(version)
+
+    @property
+    def topology(self) -> topology.Topology:
+        """What it is attached to now."""
+        return self._topology
+
+    def native_trouble(self, iid: int) -> str | None:
+        """Why it takes no native packets of this instance-ID in, as a reason code."""
+        if not self._out.connected:
+            return "switch-not-connected"
+        if self._topology.tunnel_port is None:
+            return "no-tunnel-port"
+        return native.why_not(iid, self._topology)
+
+    def rloc_status(self, locator: Locator) -> LocatorStatus:
+        """How it sees an RLOC of another."""
+        return show.locator_status(locator, self._topology, self._prober, None)
 
     def asks_for_others(self, source: EidPrefix) -> bool:
         """Whether it asks as Proxy-ITR for a packet from this source."""

@@ -47,6 +47,7 @@ FLOORS = {
     "rlocs": 8,
     "fleet": 8,
     "reloading": 9,
+    "interworking": 9,
     "answering": 8,
     "management": 10,
     "controller": 11,

@@ -37,7 +37,9 @@ from lisp_sdn.rules import (
 from lisp_sdn.trace import Endpoint as Place
 from lisp_sdn.trace import Packet, Step, Trace, Tracer, Verdict
 from lisp_sdn.views import (
+    Announcement,
     CachedAnswer,
+    Carried,
     Counter,
     Distribution,
     EventEntry,
@@ -47,7 +49,11 @@ from lisp_sdn.views import (
     LocatorStatus,
     MapCacheEntry,
     MappingEntry,
+    NativePortState,
     Origin,
+    PetrState,
+    PetrUser,
+    ProxyItrState,
     Refusal,
     RegistrationEntry,
     SiteState,
@@ -254,6 +260,25 @@ class FakeBackend:
         labels = (("xtr", "xtr-east"),)
         yield Distribution("xtr-resolution-seconds", buckets, 4.5, labels)
         yield Distribution("openflow-round-trip-seconds", buckets, 4.5, labels)
+
+    def petrs(self) -> Iterable[PetrState]:
+        petr = locator("192.0.2.200")
+        users = (PetrUser("xtr-east", LocatorStatus(petr, LocatorState.UP, NOW - 9, 0.002)),)
+        yield PetrState(42, "always", petr, None, users)
+        yield PetrState(42, "always", locator("192.0.2.201", 2), "xtr-west", ())
+
+    def proxy_itrs(self) -> Iterable[ProxyItrState]:
+        here = ipaddress.ip_network("10.0.0.0/8")
+        shown = (Announcement(here, ipaddress.ip_address("192.0.2.2"), True),)
+        yield ProxyItrState("xtr-west", 42, "native0", 100, True, "", NOW - 60, shown)
+        gone = (Announcement(ipaddress.ip_network("2001:db8::/32"), None, False),)
+        yield ProxyItrState("xtr-east", 42, "native0", 50, False, "rlocs-down", NOW - 5, gone)
+
+    def native_ports(self) -> Iterable[NativePortState]:
+        some, none = Carried(3, 300), Carried()
+        sites = (ipaddress.ip_network("10.1.0.0/16"),)
+        yield NativePortState("xtr-west", 42, "native0", True, some, some, none, sites, some, some)
+        yield NativePortState("xtr-east", 42, "native0", None, none, none, none, (), none, none)
 
     def inbound(self) -> Iterable[Inbound]:
         for xtr in self.settings.xtrs:

@@ -87,6 +87,19 @@ def test_show_xtr(ctl: Controller) -> None:
     assert json.loads(ctl("show", "xtr", "xtr-east", "--json").stdout)["flows"] == 9
 
 
+def test_show_petr(ctl: Controller) -> None:
+    lines = cells(ctl("show", "petr").stdout)
+    first = ["42", "192.0.2.200", "1/100", "always", "-", "xtr-east", "up", "2.0 ms"]
+    assert lines[1] == first
+    assert ["42", "192.0.2.201", "2/100", "always", "xtr-west", "-", "-", "-"] in lines
+    up = ["xtr-west", "42", "native0", "up", "00:01:00", "10.0.0.0/8", "192.0.2.2", "yes"]
+    assert up in lines
+    down = ["xtr-east", "42", "native0", "rlocs-down", "00:00:05", "2001:db8::/32", "-", "no"]
+    assert down in lines
+    assert ["xtr-west", "42", "native0", "yes", "3", "3", "3", "10.1.0.0/16", "3"] in lines
+    assert json.loads(ctl("--json", "show", "petr").stdout)["petrs"][0]["iid"] == 42
+
+
 def test_show_registrations(ctl: Controller) -> None:
     lines = cells(ctl("show", "registrations").stdout)
     assert lines[1][-1] == "east"
