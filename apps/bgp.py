@@ -17,6 +17,7 @@ from ryu.lib.packet.bgp import RF_IPv4_UC, RF_IPv6_UC
 from ryu.services.protocols.bgp.api.base import call
 from ryu.services.protocols.bgp.bgpspeaker import BGPSpeaker
 from ryu.services.protocols.bgp.info_base.base import Filter
+from ryu.services.protocols.bgp.rtconf import neighbors
 from ryu.services.protocols.bgp.rtconf.neighbors import ENABLED
 
 from lisp_sdn.actions import (
@@ -139,6 +140,8 @@ class Bgp:
 
     def _add(self, neighbour: BgpNeighbour) -> None:
         address, secret = str(neighbour.address), neighbour.password
+        # `neighbor_add` has no argument for it and takes this, as it is at the time of the call.
+        neighbors.DEFAULT_HOLD_TIME = neighbour.hold_time
         self._speaker.neighbor_add(
             address,
             neighbour.as_number,

@@ -10,13 +10,16 @@ from netaddr import IPNetwork as NetaddrNetwork
 from netaddr import IPSet
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from lisp_sdn.address import EidPrefix, Endpoint, IPNetwork
+from lisp_sdn.address import EidPrefix, Endpoint, IPAddress, IPNetwork
 from lisp_sdn.model import BgpScope
 from lisp_sdn.settings import (
     AddressField,
+    DatapathId,
     EndpointField,
     Iid,
     NetworkField,
+    OvsdbTarget,
+    PortName,
     Problem,
     Settings,
 )
@@ -98,7 +101,8 @@ class BgpNeighbour(Settings):
     address: of the neighbour. as_number: of the neighbour. scope: alt for an ALT-Router; underlay
     for a router of the network that RLOCs are in, which hears the EID-prefixes of our Proxy-ITRs,
     nothing of the ALT, and is not listened to. port: TCP port of the neighbour. password: TCP MD5
-    (RFC 2385). prefixes_in, prefixes_out: filters, the first line that is for a prefix decides.
+    (RFC 2385). hold_time: seconds, the lower one of both ends counts (RFC 4271 section 4.2).
+    prefixes_in, prefixes_out: filters, the first line that is for a prefix decides.
     maximum_prefixes: with more the session is shut until the controller starts anew.
     """
 
@@ -107,6 +111,7 @@ class BgpNeighbour(Settings):
     scope: BgpScope = BgpScope.ALT
     port: int = Field(default=179, ge=1, le=65535)
     password: Password | None = None
+    hold_time: int = Field(default=40, ge=3, le=65535)
     prefixes_in: PrefixFilter = ()
     prefixes_out: PrefixFilter = ()
     maximum_prefixes: int = Field(default=10_000, ge=1)
@@ -137,18 +142,50 @@ class AltAggregate(Settings):
     holes: Literal["refuse", "natively-forward"] = "refuse"
 
 
+class AltTunnel(Settings):
+    """A GRE tunnel to a neighbouring ALT-Router (RFC 6836 section 4.3): a port of the ALT bridge.
+
+    port: the GRE port. host_port: the internal port by which the kernel of the speaker's host has
+    `address`, our end of the tunnel. neighbour: the other end, one of bgp.neighbours. local,
+    remote: outer addresses, only to verify the port's options.
+    """
+
+    port: PortName
+    host_port: PortName
+    address: AddressField
+    neighbour: AddressField
+    local: AddressField | None = None
+    remote: AddressField | None = None
+
+
+class AltBridge(Settings):
+    """The bridge that carries ALT Datagrams from tunnel to tunnel.
+
+    datapath_id: of the bridge. ovsdb: "tcp:ADDR:PORT" or "unix:PATH" of its database, to verify the
+    GRE ports' options. tunnels: one to each ALT-Router. map_requests_per_second: taken from each neighbour, handed to the Map-Server, and sent by the
+    Map-Resolver; each of them on its own (RFC 6836 section 4.1).
+    """
+
+    datapath_id: DatapathId
+    ovsdb: OvsdbTarget | None = None
+    tunnels: tuple[AltTunnel, ...] = Field(min_length=1, max_length=1000)
+    map_requests_per_second: int = Field(default=500, ge=1, le=1_000_000)
+
+
 class AltSettings(Settings):
-    """What the Map-Server announces into the ALT.
+    """What the Map-Server announces into the ALT, and the bridge that Map-Requests travel by.
 
     iid: the instance-ID whose EID-prefixes these are; BGP carries none. aggregates: announced at
     all times. hold_down: seconds from the end of the last registration inside an EID-prefix until
-    it is withdrawn. allow_public_as: AS numbers of neighbours need not be private.
+    it is withdrawn. allow_public_as: AS numbers of neighbours need not be private. bridge: the
+    switch with the tunnels; without one Map-Requests do not travel over the ALT.
     """
 
     iid: Iid = 0
     aggregates: tuple[AltAggregate, ...] = ()
     hold_down: float = Field(default=600, ge=0, le=86400)
     allow_public_as: bool = False
+    bridge: AltBridge | None = None
 
 
 def check_bgp(bgp: BgpSettings) -> Iterator[Problem]:
@@ -178,6 +215,8 @@ def check_alt(
     if bgp is None:
         return [("alt", "needs a BGP speaker, expected bgp beside it")]
     problems = [] if alt.allow_public_as else list(_public_as(bgp))
+    if alt.bridge is not None:
+        problems += _check_tunnels(alt.bridge, bgp)
     networks = [eid.network for eid in owned if eid.iid == alt.iid]
     seen: list[IPNetwork] = []
     for a, aggregate in enumerate(alt.aggregates):
@@ -198,6 +237,41 @@ def check_alt(
                 )
                 problems.append((path, message))
     return problems
+
+
+def _check_tunnels(bridge: AltBridge, bgp: BgpSettings) -> Iterator[Problem]:
+    """Every ALT-Router is a neighbour with a tunnel of its own."""
+    routers = [n.address for n in bgp.neighbours if n.scope is BgpScope.ALT]
+    ports: dict[str, str] = {}
+    ends: dict[IPAddress, str] = {}
+    for t, tunnel in enumerate(bridge.tunnels):
+        path = f"alt.bridge.tunnels[{t}]"
+        for key, name in (("port", tunnel.port), ("host_port", tunnel.host_port)):
+            if name in ports:
+                yield f"{path}.{key}", f"{name} is already {ports[name]}"
+            ports.setdefault(name, f"{path}.{key}")
+        for key, end in (("address", tunnel.address), ("neighbour", tunnel.neighbour)):
+            if end in ends:
+                yield f"{path}.{key}", f"{end} is already {ends[end]}"
+            ends.setdefault(end, f"{path}.{key}")
+        if tunnel.neighbour not in routers:
+            known = ", ".join(map(str, routers)) or "none"
+            yield (
+                f"{path}.neighbour",
+                f"{tunnel.neighbour} is no bgp.neighbours[] with scope alt: {known}",
+            )
+        if tunnel.address.version != tunnel.neighbour.version:
+            yield f"{path}.address", f"{tunnel.address} is not of the family of {tunnel.neighbour}"
+        for key, outer in (("local", tunnel.local), ("remote", tunnel.remote)):
+            if outer is not None and outer.version != 4:
+                # Open vSwitch: ip6gre takes no packet_type.
+                yield f"{path}.{key}", f"{outer} is not an IPv4 address"
+    for n, neighbour in enumerate(bgp.neighbours):
+        if neighbour.scope is BgpScope.ALT and neighbour.address not in ends:
+            yield (
+                f"bgp.neighbours[{n}].address",
+                f"{neighbour.address} has no tunnel in alt.bridge.tunnels",
+            )
 
 
 def _public_as(bgp: BgpSettings) -> Iterator[Problem]:

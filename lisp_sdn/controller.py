@@ -30,7 +30,9 @@ from lisp_sdn.actions import (
     SwitchConnected,
 )
 from lisp_sdn.address import EidPrefix, Endpoint, IPAddress, IPNetwork
-from lisp_sdn.alt.alt import Alt
+from lisp_sdn.alt_router.bridge import Bridge
+from lisp_sdn.alt_router.datagrams import AltDatagram
+from lisp_sdn.alt_router.router import AltRouter
 from lisp_sdn.answering import LISP_CONTROL_PORT, Answering, AnyAction
 from lisp_sdn.config import Config, SiteSettings
 from lisp_sdn.config.changes import effective
@@ -96,9 +98,10 @@ class Controller:
         self.exchanges = Exchanges()
         self.started: float | None = None
         self.policy = PolicyEngine(config.policies, Sites.from_config(config))
-        self.alt = Alt(config, lambda eid: self.mapping.inventory.holds(eid))
+        self.alt_router = AltRouter(config, lambda eid: self.mapping.inventory.holds(eid))
+        self.alt = self.alt_router.alt
         self.mapping = MapSystem(
-            config, store=store, policy=self.policy, rng=rng, sources=(self.alt,)
+            config, store=store, policy=self.policy, rng=rng, sources=(self.alt_router,)
         )
         fleet = self.fleet = Fleet(config, rng)
         self.xtrs, self._by_datapath = fleet.xtrs, fleet.by_datapath
@@ -137,7 +140,7 @@ class Controller:
         self.started = now
         self._load_timer = now
         actions: list[AnyAction] = [*self.policing.start(now), *self.mapping.start(now)]
-        actions += self.alt.start(now)
+        actions += self.alt_router.start(now)
         self.rlocs.start()
         actions += self._rlocs_changed(now)
         for xtr in self.xtrs.values():
@@ -162,7 +165,8 @@ class Controller:
         self.config = config
         actions += self.mapping.reconfigure(config, now)
         self.registering.configure(config)
-        actions += [*self.alt.reconfigure(config), *self.fleet.reconfigure(before, config, now)]
+        actions += self.alt_router.reconfigure(config, self.fleet.present, now)
+        actions += self.fleet.reconfigure(before, config, now)
         self.rlocs.configure(config)
         self.interworking.configure(config, now)
         self.fast.configure(self.fleet.packed_rlocs)
@@ -191,9 +195,9 @@ class Controller:
     def switch_connected(self, event: SwitchConnected, now: float) -> list[Action]:
         """A switch finished its handshake."""
         self.fleet.present.add(event.datapath_id)
-        underlay = self._underlays.get(event.datapath_id)
-        if underlay is not None:
-            return self._settle(underlay.switch_connected(event.ports, now), now)
+        bridge = self._underlays.get(event.datapath_id) or self.alt_router.switch(event.datapath_id)
+        if bridge is not None:
+            return self._settle(bridge.switch_connected(event.ports, now), now)
         xtr = self._by_datapath.get(event.datapath_id)
         if xtr is None:
             return self._settle([_unknown_switch(event.datapath_id)], now)
@@ -202,7 +206,7 @@ class Controller:
     def switch_disconnected(self, datapath_id: int, now: float) -> list[Action]:
         """The OpenFlow connection ended; the switch goes on forwarding."""
         self.fleet.present.discard(datapath_id)
-        switch = self._underlays.get(datapath_id) or self._by_datapath.get(datapath_id)
+        switch = self._switch(datapath_id)
         actions = switch.disconnected(now) if switch else []
         return self._settle([*actions, *self._probing(now), *self.interworking.look(now)], now)
 
@@ -210,13 +214,13 @@ class Controller:
         self, datapath_id: int, ports: tuple[PortInfo, ...], ruleset: Ruleset, now: float
     ) -> list[Action]:
         """The answer to `ReadRules`: what the switch holds of ours."""
-        switch = self._underlays.get(datapath_id) or self._by_datapath.get(datapath_id)
+        switch = self._switch(datapath_id)
         actions = switch.installed(ports, ruleset, now) if switch else []
         return self._settle([*actions, *self._probing(now), *self.interworking.look(now)], now)
 
     def packet_in(self, event: PacketIn, now: float) -> list[Action]:
         """A packet that a flow sent to the controller."""
-        switch = self._by_datapath.get(event.datapath_id) or self._underlays.get(event.datapath_id)
+        switch = self._switch(event.datapath_id)
         if switch is None:
             return self._settle([_unknown_switch(event.datapath_id)], now)
         return self._settle(switch.packet_in(event, now), now)
@@ -228,7 +232,7 @@ class Controller:
 
     def port_changed(self, datapath_id: int, port: PortInfo, now: float) -> list[Action]:
         """A port came, went, or changed its link state."""
-        switch = self._underlays.get(datapath_id) or self._by_datapath.get(datapath_id)
+        switch = self._switch(datapath_id)
         actions = switch.port_changed(port, now) if switch else []
         return self._settle([*actions, *self.interworking.look(now)], now)
 
@@ -236,13 +240,15 @@ class Controller:
         self, datapath_id: int, problems: tuple[str, ...], now: float
     ) -> list[Action]:
         """What the edges found wrong with a switch's database; () when nothing is."""
-        xtr = self._by_datapath.get(datapath_id)
-        return self._settle(xtr.checked(problems, now) if xtr else [], now)
+        switch = self._by_datapath.get(datapath_id) or self.alt_router.switch(datapath_id)
+        return self._settle(switch.checked(problems, now) if switch else [], now)
 
     def counters(self, event: FlowCounters, now: float) -> list[Action]:
         """The answer to `ReadCounters`: the inbound load, which ingress policy may follow."""
         if event.kind is CookieClass.INTERWORKING:
             self.interworking.counted(event)
+        elif event.kind is CookieClass.ALT:
+            self.alt_router.counted(event)
         elif self.inflow.take(event) and self.policing.interval is not None:
             return self._settle(self.policing.load(self.inflow.octets, now), now)
         return []
@@ -266,15 +272,15 @@ class Controller:
 
     def bgp_route(self, route: BgpRoute, now: float) -> list[Action]:
         """The BGP speaker chose another best route for a prefix."""
-        return self._settle(self.alt.route(route, now), now)
+        return self._settle(self.alt_router.route(route, now), now)
 
     def bgp_route_gone(self, prefix: IPNetwork, now: float) -> list[Action]:
         """The BGP speaker has no route for a prefix any more."""
-        return self._settle(self.alt.route_gone(prefix, now), now)
+        return self._settle(self.alt_router.route_gone(prefix, now), now)
 
     def bgp_session(self, session: BgpSession, now: float) -> list[Action]:
         """A BGP session came up or went down."""
-        return self._settle(self.alt.session(session, now), now)
+        return self._settle(self.alt_router.session(session, now), now)
 
     def next_timer(self) -> float | None:
         """When `handle_timer` must be called, seconds since the epoch; None for never."""
@@ -284,7 +290,7 @@ class Controller:
             self.rlocs.next_timer(),
             self.registering.next_timer(),
             self._load_timer,
-            self.alt.next_timer(),
+            self.alt_router.next_timer(),
             self.interworking.next_timer(),
             *(xtr.next_timer() for xtr in self.xtrs.values()),
         ]
@@ -297,8 +303,8 @@ class Controller:
             actions += self.mapping.handle_timer(now)
         if _is_due(self.policing.next_timer(), now):
             actions += self.policing.handle_timer(now)
-        if _is_due(self.alt.next_timer(), now):
-            actions += self.alt.handle_timer(now)
+        if _is_due(self.alt_router.next_timer(), now):
+            actions += self.alt_router.handle_timer(now)
         if _is_due(self.interworking.next_timer(), now):
             actions += self.interworking.handle_timer(now)
         if _is_due(self._load_timer, now):
@@ -338,6 +344,13 @@ class Controller:
         connected = (xtr for xtr in self.xtrs.values() if xtr.connected_since is not None)
         return [*self.inflow.ask([xtr.settings.datapath_id for xtr in connected])]
 
+    def _switch(self, datapath_id: int) -> Xtr | Underlay | Bridge | None:
+        return (
+            self._by_datapath.get(datapath_id)
+            or self._underlays.get(datapath_id)
+            or self.alt_router.switch(datapath_id)
+        )
+
     # --- between the cores ---
 
     def _answer_changed(
@@ -348,9 +361,9 @@ class Controller:
         )
         return self._settle(actions, now)
 
-    def _settle(self, actions: Iterable[AnyAction], now: float) -> list[Action]:
+    def _settle(self, actions: Iterable[AnyAction | AltDatagram], now: float) -> list[Action]:
         settled: list[Action] = []
-        todo: deque[AnyAction] = deque(actions)
+        todo: deque[AnyAction | AltDatagram] = deque(actions)
         while todo:
             action = todo.popleft()
             match action:
@@ -362,9 +375,13 @@ class Controller:
                     todo.extendleft(reversed(self._register(action, now)))
                 case MappingChanged():
                     self.fast.changed(action.eid)
-                    todo.extend(self.alt.mapping_changed(action.eid, now))
+                    todo.extend(self.alt_router.mapping_changed(action.eid, now))
                     for xtr in self.xtrs.values():
                         todo.extend(xtr.mapping_changed(action.eid, now))
+                case AltDatagram():
+                    self.alt_router.arrived(action, now)
+                    received = self.fast.receive(action.message, action.source, now)
+                    todo.extendleft(reversed(received))
                 case ControlFrame():
                     todo.extendleft(reversed(self.answering.frame(action, now)))
                 case RlocChanged():

@@ -59,6 +59,16 @@ def _listen(value: object) -> Endpoint:
     return endpoint
 
 
+def _datapath_id(value: object) -> int:
+    try:
+        number = value if isinstance(value, int) else int(str(value), 16)
+    except ValueError:
+        raise ValueError(f"{value!r} is not a datapath id (up to 16 hex digits)") from None
+    if not 0 < number < 1 << 64:
+        raise ValueError(f"{value!r} is not in 1..2**64-1")
+    return number
+
+
 TEXT = PlainSerializer(str, return_type=str, when_used="json")
 AddressField = Annotated[IPAddress, BeforeValidator(_address), TEXT]
 NetworkField = Annotated[IPNetwork, BeforeValidator(_network), TEXT]
@@ -66,6 +76,9 @@ EidPrefixField = Annotated[EidPrefix, BeforeValidator(_eid_prefix), TEXT]
 EndpointField = Annotated[Endpoint, BeforeValidator(_listen, json_schema_input_type=str), TEXT]
 Iid = Annotated[int, Field(ge=0, le=MAX_IID)]
 Octet = Annotated[int, Field(ge=0, le=255)]
+DatapathId = Annotated[int, BeforeValidator(_datapath_id)]
+PortName = Annotated[str, Field(min_length=1, max_length=15)]
+OvsdbTarget = Annotated[str, Field(pattern=r"^(tcp:.+:\d+|unix:/.+)$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
 
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
-import os
-import subprocess
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from labnodes import Interface, LispNode
-from labrun import poll
+from ovsnode import OpenVSwitch
 
 from lisp_sdn.config import XtrSettings
 
-OVS_SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 LISP_PORT_OPTIONS = (
     "options:exts=gpe",
     "options:dst_port=4341",
@@ -38,7 +34,7 @@ class Uplink:
     gateway_mac: str = ""
 
 
-class XtrNode(LispNode):
+class XtrNode(OpenVSwitch, LispNode):
     """An xTR: its own ovsdb-server and ovs-vswitchd with the userspace datapath.
 
     Overlay bridge br0: EID ports and the LISP tunnel port. Underlay bridge (br-phy): the uplinks,
@@ -55,59 +51,12 @@ class XtrNode(LispNode):
         # RLOC with the MAC of an uplink, and packets to that MAC never enter the tunnel.
         self.sysctl("ipv4.conf.all.arp_ignore", 1)
         self.uplinks: list[Uplink] = []
-        self._daemons: list[subprocess.Popen[Any]] = []
-
-    def environment(self) -> dict[str, str]:
-        return {
-            **os.environ,
-            "OVS_RUNDIR": str(self.dir),
-            "OVS_DBDIR": str(self.dir),
-            "OVS_LOGDIR": str(self.dir),
-        }
 
     def add_uplink(self, name: str, rlocs: list[Interface], core_port: str) -> None:
         """Declare an uplink; the cable itself is laid by the network."""
         self.uplinks.append(Uplink(name, rlocs, core_port))
 
     # --- Open vSwitch ----------------------------------------------------------------------
-
-    def launch(self) -> None:
-        """Start ovsdb-server and ovs-vswitchd, on the database of an earlier start if any."""
-        database = self.dir / "conf.db"
-        if not database.exists():
-            self.do("ovsdb-tool", "create", str(database), str(OVS_SCHEMA))
-        self._daemon(
-            "ovsdb-server",
-            str(database),
-            f"--remote=punix:{self.dir}/db.sock",
-            f"--unixctl={self.dir}/ovsdb.ctl",
-        )
-        poll("ovsdb-server", lambda: (self.dir / "db.sock").exists())
-        self.do("ovs-vsctl", f"--db=unix:{self.dir}/db.sock", "--no-wait", "init")
-        self._daemon(
-            "ovs-vswitchd", f"unix:{self.dir}/db.sock", f"--unixctl={self.dir}/vswitchd.ctl"
-        )
-        poll("ovs-vswitchd", lambda: (self.dir / "vswitchd.ctl").exists())
-
-    def _daemon(self, name: str, *argv: str) -> None:
-        log = self.dir / f"{name}.log"
-        common = [
-            "--no-chdir",
-            f"--log-file={log}",
-            f"--pidfile={self.dir}/{name}.pid",
-            "-vconsole:off",
-        ]
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self._daemons.append(self.spawn(name, *argv, *common, **quiet))
-
-    def kill_switch(self) -> None:
-        """End ovs-vswitchd and ovsdb-server at once; `launch` and `provision` start them again."""
-        for daemon in reversed(self._daemons):
-            daemon.kill()
-            daemon.wait()
-        self._daemons.clear()
-        for name in ("db.sock", "vswitchd.ctl", "ovsdb.ctl"):
-            (self.dir / name).unlink(missing_ok=True)
 
     def provision(self, mtu: int) -> None:
         """Create both bridges with all their ports in one transaction, then the RLOCs."""
@@ -179,29 +128,6 @@ class XtrNode(LispNode):
                     f"actions=set_field:{uplink.gateway_mac}->eth_dst,output:{uplink.name}",
                 )
 
-    def vsctl(self, *argv: str) -> str:
-        """ovs-vsctl on this xTR's database."""
-        return self.do("ovs-vsctl", f"--db=unix:{self.dir}/db.sock", *argv)
-
-    def ofctl(self, command: str, bridge: str, *argv: str) -> str:
-        """ovs-ofctl, OpenFlow 1.3, on a bridge of this xTR."""
-        target = f"unix:{self.dir}/{bridge}.mgmt"
-        return self.do("ovs-ofctl", "-O", "OpenFlow13", command, target, *argv)
-
     def dpctl(self, command: str, *argv: str) -> str:
         """For Mininet's `dpctl`: ovs-ofctl on the overlay bridge."""
         return self.ofctl(command, "br0", *argv)
-
-    def appctl(self, *argv: str) -> str:
-        """ovs-appctl on this xTR's ovs-vswitchd."""
-        return self.do("ovs-appctl", "-t", f"{self.dir}/vswitchd.ctl", *argv)
-
-    def flows(self, bridge: str = "br0") -> list[str]:
-        """The flows of a bridge, one text each, with statistics."""
-        text = self.ofctl("dump-flows", bridge)
-        return [line.strip() for line in text.splitlines() if "cookie=" in line]
-
-    def groups(self, bridge: str = "br0") -> list[str]:
-        """The groups of a bridge, one text each."""
-        text = self.ofctl("dump-groups", bridge)
-        return [line.strip() for line in text.splitlines() if "group_id=" in line]

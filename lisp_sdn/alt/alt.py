@@ -21,7 +21,7 @@ from lisp_sdn.actions import (
     Withdraw,
 )
 from lisp_sdn.address import EidPrefix, IPAddress, IPNetwork
-from lisp_sdn.alt.announce import Announcer, sort_key
+from lisp_sdn.alt.announce import Announcer, Role, sort_key
 from lisp_sdn.alt.rib import Rib
 from lisp_sdn.alt_settings import AltSettings, BgpNeighbour, permitted
 from lisp_sdn.config import Config
@@ -36,11 +36,7 @@ class Alt:
     """The ALT of a controller. Without `bgp` in the configuration it never does anything.
 
     registered: whether there is a registration or static mapping inside of an EID-prefix.
-
-    It is a link of the Map-Resolver's chain as well: negative answers stay clear of its routes.
     """
-
-    name = WHERE
 
     def __init__(self, config: Config, registered: Callable[[EidPrefix], bool]) -> None:
         neighbours = config.bgp.neighbours if config.bgp is not None else ()
@@ -158,10 +154,34 @@ class Alt:
         """A negative answer is for another prefix now."""
         return [MappingChanged(EidPrefix(self.iid, prefix))] if self._follows else []
 
-    # --- a link of the Map-Resolver's chain ---
+    # --- what follows from both ---
 
-    def ask(self, query: object, now: float) -> None:
-        """Map-Requests are not sent over the ALT: it never knows."""
+    def take_news(self) -> set[IPNetwork]:
+        """The prefixes whose role or route may have changed since the last time."""
+        return self._announcer.take_news() | self.rib.take_news()
+
+    def prefixes(self) -> frozenset[IPNetwork]:
+        """Every prefix of which anything is known."""
+        return self._announcer.prefixes() | {route.prefix for route in self.rib}
+
+    def decide(self, prefix: IPNetwork) -> BgpRoute | Role:
+        """What becomes of Map-Requests for which this is the longest prefix known.
+
+        A route of somebody else counts where we have that prefix and nobody registers it here: a
+        site may be the customer of two Map-Servers.
+        """
+        role = self._announcer.role(prefix)
+        return role if role is Role.ANNOUNCED else self.rib.get(prefix) or role
+
+    def longest(self, host: IPNetwork) -> BgpRoute | Role:
+        """The same for an EID, by longest match."""
+        route = self.rib.longest(host)
+        own = self._announcer.longest(host)
+        if own is None or (route is not None and route.prefix.prefixlen > own.prefixlen):
+            return Role.NONE if route is None else route
+        return self.decide(own)
+
+    # --- negative answers ---
 
     def free_length(self, eid: EidPrefix) -> int:
         """Length of the widest prefix around `eid` that holds no route of the ALT.

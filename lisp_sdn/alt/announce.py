@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
+from enum import StrEnum
 
 from netaddr import cidr_merge
 
@@ -34,6 +35,14 @@ def _covers(cover: IPNetwork, network: IPNetwork) -> bool:
     return cover.prefixlen <= network.prefixlen and network.network_address in cover
 
 
+class Role(StrEnum):
+    """What a prefix is to a Map-Server. SILENT: ours, and nobody registers it now."""
+
+    ANNOUNCED = "announced"
+    SILENT = "silent"
+    NONE = "none"
+
+
 class Announcer:
     """Follows which EID-prefixes have registrations, and says what changes in BGP.
 
@@ -53,6 +62,7 @@ class Announcer:
         self._registered = registered
         self._live: set[IPNetwork] = set()
         self._until: dict[IPNetwork, float] = {}
+        self._news: set[IPNetwork] = set()
         self.announced: frozenset[IPNetwork] = frozenset()
         self._own(owned, aggregates, hold_down)
 
@@ -73,7 +83,9 @@ class Announcer:
 
         Returns (to announce, to withdraw).
         """
+        before = self.prefixes()
         self._own(owned, aggregates, hold_down)
+        self._news |= before | self.prefixes()
         mine = set(self._owned)
         self._until = {net: until for net, until in self._until.items() if net in mine}
         live = {network for network in self._owned if self._registered(network)}
@@ -85,9 +97,35 @@ class Announcer:
         """EID-prefixes that are announced without a registration, and until when (epoch)."""
         return dict(self._until)
 
+    def role(self, network: IPNetwork) -> Role:
+        """What exactly this prefix is to us."""
+        if network in self._live or network in self.announced:
+            return Role.ANNOUNCED
+        known = sort_key(network) in self._by_key or network in self._aggregates
+        return Role.SILENT if known else Role.NONE
+
+    def longest(self, host: IPNetwork) -> IPNetwork | None:
+        """The longest prefix around `host` that has a role."""
+        found = [
+            network
+            for length in range(host.prefixlen, -1, -1)
+            if self.role(network := host.supernet(new_prefix=length)) is not Role.NONE
+        ]
+        return found[0] if found else None
+
+    def take_news(self) -> set[IPNetwork]:
+        """The prefixes whose role may have changed since the last time."""
+        news, self._news = self._news, set()
+        return news
+
+    def prefixes(self) -> frozenset[IPNetwork]:
+        """Every prefix that has a role."""
+        return frozenset(self._owned) | self._aggregates | self.announced
+
     def start(self) -> tuple[frozenset[IPNetwork], frozenset[IPNetwork]]:
         """Look at every EID-prefix. Returns (to announce, to withdraw)."""
         self._live = {network for network in self._owned if self._registered(network)}
+        self._news |= self.prefixes()
         return self._settle()
 
     def changed(
@@ -116,6 +154,7 @@ class Announcer:
             if network in self._live:
                 return False
             self._live.add(network)
+            self._news.add(network)
             return True
         if network in self._live:
             self._until.setdefault(network, now + self._hold_down)
@@ -131,10 +170,12 @@ class Announcer:
         for network in due:
             del self._until[network]
             self._live.discard(network)
+            self._news.add(network)
         return self._settle() if due else (frozenset(), frozenset())
 
     def _settle(self) -> tuple[frozenset[IPNetwork], frozenset[IPNetwork]]:
         before, self.announced = self.announced, announced(self._live, self._aggregates)
+        self._news |= self.announced ^ before
         return self.announced - before, before - self.announced
 
 

@@ -69,6 +69,7 @@ class Rib:
     def __init__(self) -> None:
         self._versions = {4: _Routes(4), 6: _Routes(6)}
         self._by_peer: Counter[str] = Counter()
+        self._news: set[IPNetwork] = set()
 
     def __len__(self) -> int:
         return sum(len(routes.ordered) for routes in self._versions.values())
@@ -91,6 +92,7 @@ class Rib:
         self.remove(route.prefix)
         self._versions[route.prefix.version].put(route)
         self._by_peer[str(route.peer)] += 1
+        self._news.add(route.prefix)
 
     def remove(self, network: IPNetwork) -> BgpRoute | None:
         """Forget the route with exactly this prefix; returns it."""
@@ -99,7 +101,13 @@ class Rib:
         if known is not None:
             routes.remove(network)
             self._by_peer[str(known.peer)] -= 1
+            self._news.add(network)
         return known
+
+    def take_news(self) -> set[IPNetwork]:
+        """The prefixes whose route may have changed since the last time."""
+        news, self._news = self._news, set()
+        return news
 
     def longest(self, network: IPNetwork) -> BgpRoute | None:
         """The route that a Map-Request for this EID or EID-prefix takes."""

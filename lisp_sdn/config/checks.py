@@ -63,18 +63,20 @@ def _check_keys(config: Config) -> Iterator[Problem]:
 
 
 def _check_datapaths(config: Config) -> Iterator[Problem]:
-    owners: dict[int, str] = {}
+    named: list[tuple[str, int | None]] = []
     for x, xtr in enumerate(config.xtrs):
-        for path, number in (
-            (f"xtrs[{x}].datapath_id", xtr.datapath_id),
-            (f"xtrs[{x}].underlay.datapath_id", xtr.underlay.datapath_id),
-        ):
-            if number is None:
-                continue
-            if number in owners:
-                yield path, f"{number:016x} is already {owners[number]}"
-            else:
-                owners[number] = path
+        named.append((f"xtrs[{x}].datapath_id", xtr.datapath_id))
+        named.append((f"xtrs[{x}].underlay.datapath_id", xtr.underlay.datapath_id))
+    if config.alt is not None and config.alt.bridge is not None:
+        named.append(("alt.bridge.datapath_id", config.alt.bridge.datapath_id))
+    owners: dict[int, str] = {}
+    for path, number in named:
+        if number is None:
+            continue
+        if number in owners:
+            yield path, f"{number:016x} is already {owners[number]}"
+        else:
+            owners[number] = path
     rlocs: dict[IPAddress, str] = {}
     for x, xtr in enumerate(config.xtrs):
         for r, locator in enumerate(xtr.rlocs):

@@ -10,7 +10,16 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from lisp_sdn.config.interworking import NativePort
 from lisp_sdn.config.sites import EidPrefixSettings, LocatorSettings
-from lisp_sdn.settings import TEXT, AddressField, Iid, Name, Settings
+from lisp_sdn.settings import (
+    TEXT,
+    AddressField,
+    DatapathId,
+    Iid,
+    Name,
+    OvsdbTarget,
+    PortName,
+    Settings,
+)
 
 _MAC = re.compile(r"^([0-9a-f]{2}:){5}[0-9a-f]{2}$")
 
@@ -24,16 +33,6 @@ def _interface(value: object) -> ipaddress.IPv4Interface | ipaddress.IPv6Interfa
         raise ValueError(f"{value!r} is not GATEWAY-ADDRESS/LENGTH ({error})") from None
 
 
-def _datapath_id(value: object) -> int:
-    try:
-        number = value if isinstance(value, int) else int(str(value), 16)
-    except ValueError:
-        raise ValueError(f"{value!r} is not a datapath id (up to 16 hex digits)") from None
-    if not 0 < number < 1 << 64:
-        raise ValueError(f"{value!r} is not in 1..2**64-1")
-    return number
-
-
 def _mac(value: str) -> str:
     if not _MAC.match(value.lower()):
         raise ValueError(f"{value!r} is not a MAC address like 02:00:00:00:00:fe")
@@ -43,7 +42,6 @@ def _mac(value: str) -> str:
 InterfaceField = Annotated[
     ipaddress.IPv4Interface | ipaddress.IPv6Interface, BeforeValidator(_interface), TEXT
 ]
-DatapathId = Annotated[int, BeforeValidator(_datapath_id)]
 MacField = Annotated[str, AfterValidator(_mac)]
 
 
@@ -88,7 +86,7 @@ class Underlay(Settings):
     included (L of RFC 9300 section 7.1). The least leaves room for the 1280 octets of IPv6.
     """
 
-    bridge: str = Field(default="br-phy", min_length=1, max_length=15)
+    bridge: PortName = "br-phy"
     datapath_id: DatapathId | None = None
     mtu: int = Field(default=DEFAULT_MTU, ge=1336, le=65535)
 
@@ -108,14 +106,14 @@ class XtrSettings(Settings):
     site: Name | None = None
     datapath_id: DatapathId
     rlocs: tuple[XtrRloc, ...] = Field(min_length=1)
-    tunnel_port: str = Field(default="lisp0", min_length=1, max_length=15)
+    tunnel_port: PortName = "lisp0"
     underlay: Underlay = Underlay()
     eid_ports: tuple[EidPort, ...] = ()
     native_ports: tuple[NativePort, ...] = ()
     eid_prefixes: tuple[EidPrefixSettings, ...] = ()
     map_resolvers: tuple[AddressField, ...] = ()
     map_servers: tuple[AddressField, ...] = ()
-    ovsdb: str | None = Field(default=None, pattern=r"^(tcp:.+:\d+|unix:/.+)$")
+    ovsdb: OvsdbTarget | None = None
 
 
 class UsePetr(Settings):

@@ -108,6 +108,10 @@ class RepeatLimiter:
     def __len__(self) -> int:
         return len(self._counts)
 
+    def known(self, thing: Hashable, now: float) -> bool:
+        """Whether it was counted in this window."""
+        return 0 < self._end - now <= self.window and thing in self._counts
+
     def take(self, thing: Hashable, now: float) -> bool:
         """Count one more; False when there were `limit` in this window already."""
         if not 0 < self._end - now <= self.window:

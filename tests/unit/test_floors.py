@@ -43,6 +43,7 @@ FLOORS = {
     "alt": 7,
     "policing": 8,
     "trace": 8,
+    "alt_router": 8,
     "registering": 8,
     "rlocs": 8,
     "fleet": 8,

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from edge_fakes import FakeBrain, FakeSinks
 from ryu.lib.packet.bgp import RF_IPv4_UC, RF_IPv6_UC
+from ryu.services.protocols.bgp.rtconf import neighbors
 
 from lisp_sdn.actions import (
     Announce,
@@ -61,7 +62,7 @@ def bgp(brain: FakeBrain) -> Bgp:
                     "prefixes_in": [{"prefix": "10.0.0.0/8", "minimum_length": 8}],
                 },
                 {"address": "10.99.0.6", "as_number": 4200000001, "port": 1179},
-                {"address": "192.0.2.9", "as_number": 65010, "scope": "underlay"},
+                {"address": "192.0.2.9", "as_number": 65010, "scope": "underlay", "hold_time": 9},
             ],
         }
     )
@@ -102,6 +103,18 @@ def test_filters_are_ours_in_both_families(
     path = SimpleNamespace(nlri=SimpleNamespace(prefix=prefix))
     (mine,) = [entry.clone() for entry in filters if family == entry.ROUTE_FAMILY]
     assert mine.evaluate(path) == (mine.POLICY_DENY, denied)
+
+
+def test_every_neighbour_has_its_own_hold_time(bgp: Bgp, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(
+        FakeSpeaker,
+        "neighbor_add",
+        lambda *_, **__: seen.append(neighbors.DEFAULT_HOLD_TIME),
+        raising=False,
+    )
+    bgp.start()
+    assert seen == [40, 40, 9]
 
 
 def test_actions_are_carried_out(bgp: Bgp, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,262 @@
+"""The nodes of an ALT: routers on GRE tunnels (RFC 6836 section 4.3), ours and of FRR and GoBGP.
+
+Every tunnel end is an Open vSwitch of the node's own: a GRE port for the tunnel, and an internal
+port by which the node's kernel has an address in it. No GRE module of the kernel is needed.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from labnodes import ControllerNode, Interface, LispNode
+from labrun import LabError, poll
+from ovsnode import OpenVSwitch
+
+FRR = Path("/usr/lib/frr")
+BRIDGE, UNDERLAY = "br-alt", "br-phy"
+
+
+@dataclass(frozen=True)
+class TunnelEnd:
+    """One end of a GRE tunnel. peer: name of the node at the other end.
+
+    address, neighbour: inside of the tunnel. local, remote: outer addresses. remote_as: the
+    neighbour's. backup: the AS path by this tunnel is made longer, in both directions.
+    """
+
+    peer: str
+    address: Interface
+    neighbour: str
+    local: str
+    remote: str
+    remote_as: int
+    backup: bool = False
+
+    @property
+    def port(self) -> str:
+        """The GRE port."""
+        return f"gre-{self.peer}"
+
+    @property
+    def host_port(self) -> str:
+        """The internal port."""
+        return f"alt-{self.peer}"
+
+
+class AltNode(OpenVSwitch):
+    """A node with an uplink and ends of GRE tunnels."""
+
+    index: int
+    as_number: int
+    datapath_id: int | None = None
+
+    def __init__(self, name: str, **params: Any) -> None:
+        super().__init__(name, **params)
+        self.sysctl("ipv4.conf.all.arp_ignore", 1)
+        self.tunnels: list[TunnelEnd] = []
+
+    def build(self, uplink: str, outer: Interface, gateway: Interface, mtu: int) -> None:
+        """Both bridges with all their ports, in one transaction; then the addresses."""
+        argv = self._bridge(UNDERLAY, 1)
+        argv += ["--", "add-port", UNDERLAY, uplink]
+        argv += ["--", "set", "interface", UNDERLAY, f"mtu_request={mtu}"]
+        argv += ["--", "set", "interface", uplink, f"mtu_request={mtu}"]
+        argv += ["--", *self._bridge(BRIDGE, 0)]
+        for number, end in enumerate(self.tunnels, 1):
+            argv += ["--", "add-port", BRIDGE, end.port, "--", "set", "interface", end.port]
+            argv += ["type=gre", f"ofport_request={number}", "options:packet_type=legacy_l3"]
+            argv += [f"options:local_ip={end.local}", f"options:remote_ip={end.remote}"]
+            argv += ["--", "add-port", BRIDGE, end.host_port]
+            argv += ["--", "set", "interface", end.host_port, "type=internal"]
+            argv += [f"ofport_request={number + 100}", "mtu_request=1400"]
+        self.vsctl(*argv)
+        self.ofctl("add-flow", UNDERLAY, "priority=0,actions=NORMAL")
+        self.sysctl(f"ipv6.conf.{uplink}.disable_ipv6", 1)
+        self.do("ip", "link", "set", UNDERLAY, "up")
+        self.add_address(UNDERLAY, outer)
+        self.add_default_route(gateway.ip)
+        for end in self.tunnels:
+            self.do("ip", "link", "set", end.host_port, "arp", "off", "up")
+            self.add_address(end.host_port, end.address)
+
+    def _bridge(self, name: str, role: int) -> list[str]:
+        argv = ["add-br", name, "--", "set", "bridge", name, "datapath_type=netdev"]
+        argv += ["fail_mode=secure", "protocols=OpenFlow13", "other-config:disable-in-band=true"]
+        return [*argv, f'other-config:hwaddr="02:00:00:0a:{self.index:02x}:{role:02x}"']
+
+
+class ProviderNode(AltNode, ControllerNode):
+    """A provider's controller, and the ALT bridge that it controls, on one machine."""
+
+    def control_bridge(self, datapath_id: int) -> None:
+        """Let the controller have the ALT bridge."""
+        self.datapath_id = datapath_id
+        target = 'target="tcp:127.0.0.1:6653"'
+        argv = ["set", "bridge", BRIDGE, f"other-config:datapath-id={datapath_id:016x}"]
+        argv += ["--", "--id=@c", "create", "controller", target]
+        argv += ["connection-mode=out-of-band", "max_backoff=1000"]
+        self.vsctl(*argv, "--", "set", "bridge", BRIDGE, "controller=@c")
+
+
+class ForeignRouter(AltNode):
+    """An ALT-Router that is none of ours: its kernel forwards, its BGP fills the kernel's table."""
+
+    def __init__(self, name: str, **params: Any) -> None:
+        super().__init__(name, **params)
+        self.sysctl("ipv4.ip_forward", 1)
+        self._running: list[subprocess.Popen[Any]] = []
+
+    def attach_kernel(self) -> None:
+        """Join each GRE port with the internal port beside it."""
+        for end in self.tunnels:
+            mac = self.do("cat", f"/sys/class/net/{end.host_port}/address").strip()
+            down = f"in_port={end.port},actions=set_field:{mac}->eth_dst,output:{end.host_port}"
+            self.ofctl("add-flow", BRIDGE, down)
+            self.ofctl("add-flow", BRIDGE, f"in_port={end.host_port},actions=output:{end.port}")
+
+    def routes(self) -> dict[str, str]:
+        """The kernel's routes that BGP made: prefix -> interface."""
+        rows = json.loads(self.do("ip", "-j", "route", "show", "proto", "bgp") or "[]")
+        return {row["dst"]: row["dev"] for row in rows}
+
+    def _daemon_of(self, name: str, *argv: str) -> None:
+        log = (self.dir / f"{name}.out").open("ab")
+        self._running.append(self.spawn(*argv, stdout=log, stderr=subprocess.STDOUT))
+
+    def kill_routing(self) -> None:
+        """End its routing daemons; the kernel keeps what they left."""
+        for process in self._running:
+            process.kill()
+            process.wait()
+        self._running.clear()
+
+
+class FrrRouter(ForeignRouter):
+    """FRR: zebra and bgpd, nothing of them outside of the node's directory."""
+
+    def start_routing(self) -> None:
+        """Start zebra and bgpd, as the user that Debian made for them."""
+        self.home.mkdir()
+        (self.home / "zebra.conf").write_text("hostname zebra\n")
+        (self.home / "bgpd.conf").write_text(self._configuration())
+        self.do("chown", "-R", "frr:frr", str(self.home))
+        common = ["--vty_socket", str(self.home), "-P", "0", "-z", f"{self.home}/zserv.api"]
+        for name in ("zebra", "bgpd"):
+            files = ["-f", f"{self.home}/{name}.conf", "-i", f"{self.home}/{name}.pid"]
+            self._daemon_of(name, str(FRR / name), *common, *files)
+            if name == "zebra":
+                poll("zebra", lambda: (self.home / "zserv.api").exists())
+
+    @property
+    def home(self) -> Path:
+        """Where FRR has its files and sockets."""
+        return self.dir / "frr"
+
+    def _configuration(self) -> str:
+        lines = [
+            "hostname bgpd",
+            "route-map LONGER permit 10",
+            f" set as-path prepend {self.as_number} {self.as_number}",
+            f"router bgp {self.as_number}",
+            f" bgp router-id {self.tunnels[0].address.ip}",
+            " no bgp ebgp-requires-policy",
+            " timers bgp 1 3",
+        ]
+        for end in self.tunnels:
+            lines.append(f" neighbor {end.neighbour} remote-as {end.remote_as}")
+            lines.append(f" neighbor {end.neighbour} timers connect 1")
+        lines.append(" address-family ipv4 unicast")
+        for end in self.tunnels:
+            lines.append(f"  neighbor {end.neighbour} activate")
+            if end.backup:
+                lines.append(f"  neighbor {end.neighbour} route-map LONGER in")
+                lines.append(f"  neighbor {end.neighbour} route-map LONGER out")
+        return "\n".join([*lines, " exit-address-family", ""])
+
+    def vtysh(self, command: str) -> str:
+        """One command of FRR's shell."""
+        return self.do("vtysh", "--vty_socket", str(self.home), "-c", command)
+
+
+class GobgpRouter(ForeignRouter):
+    """GoBGP speaks BGP only: a script beside it brings its best paths into the kernel."""
+
+    def start_routing(self) -> None:
+        """Start gobgpd and the script."""
+        path = self.dir / "gobgp.json"
+        path.write_text(json.dumps(self._configuration()))
+        api = "127.0.0.1:50051"
+        self._daemon_of("gobgpd", "gobgpd", "-t", "json", "-f", str(path), "--api-hosts", api)
+        poll("gobgpd", lambda: self.gobgp("neighbor"))
+        script = str(Path(__file__).with_name("gobgp_kernel.py"))
+        self._daemon_of("gobgp_kernel", sys.executable, script)
+
+    def gobgp(self, *argv: str) -> str:
+        """One command of GoBGP's client. Raises LabError while the daemon does not answer."""
+        return self.do("gobgp", *argv)
+
+    def _configuration(self) -> dict[str, Any]:
+        longer = [end.neighbour for end in self.tunnels if end.backup]
+        return {
+            "global": {
+                "config": {"as": self.as_number, "router-id": str(self.tunnels[0].address.ip)},
+                "apply-policy": {
+                    "config": {"import-policy-list": ["longer"], "export-policy-list": ["longer"]}
+                },
+            },
+            "neighbors": [self._neighbour(end) for end in self.tunnels],
+            "defined-sets": {
+                "neighbor-sets": [{"neighbor-set-name": "backup", "neighbor-info-list": longer}]
+            },
+            "policy-definitions": [
+                {
+                    "name": "longer",
+                    "statements": [
+                        {
+                            "name": "longer",
+                            "conditions": {"match-neighbor-set": {"neighbor-set": "backup"}},
+                            "actions": {
+                                "bgp-actions": {"set-as-path-prepend": _prepend(self.as_number)},
+                                "route-disposition": "accept-route",
+                            },
+                        }
+                    ],
+                }
+            ],
+        }
+
+    @staticmethod
+    def _neighbour(end: TunnelEnd) -> dict[str, Any]:
+        return {
+            "config": {"neighbor-address": end.neighbour, "peer-as": end.remote_as},
+            "timers": {"config": {"connect-retry": 1, "hold-time": 3, "keepalive-interval": 1}},
+            "transport": {"config": {"local-address": str(end.address.ip)}},
+        }
+
+
+def _prepend(as_number: int) -> dict[str, Any]:
+    return {"as": str(as_number), "repeat-n": 2}
+
+
+def same_subnet(address: str) -> Interface:
+    """An address of a tunnel: /30."""
+    return ipaddress.ip_interface(f"{address}/30")
+
+
+def need(*tools: str) -> None:
+    """Raises LabError naming what is not installed."""
+    import shutil
+
+    missing = [tool for tool in tools if not shutil.which(tool) and not (FRR / tool).exists()]
+    if missing:
+        raise LabError("missing, of the Debian packages frr and gobgpd: " + " ".join(missing))
+
+
+class PlainNode(LispNode):
+    """A node with nothing special."""
