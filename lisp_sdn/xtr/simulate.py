@@ -114,6 +114,8 @@ def fields_of(frame: bytes) -> Fields:
         if packet.protocol in (TCP, UDP) and len(data) >= 4:
             fields["port_src"] = int.from_bytes(data[0:2], "big")
             fields["port_dst"] = int.from_bytes(data[2:4], "big")
+            if packet.protocol == UDP:
+                fields.update(udp_src=fields["port_src"], udp_dst=fields["port_dst"])
         elif packet.protocol == ICMP and version == 4:
             fields["icmpv4_type"] = data[0]
         elif packet.protocol == ICMPV6 and version == 6:

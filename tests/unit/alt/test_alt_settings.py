@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 from typing import Any
 
 import pytest
@@ -146,3 +147,58 @@ def test_the_first_line_of_a_filter_decides(network: str, taken: bool) -> None:
 def test_a_filter_line_for_impossible_lengths_is_refused(lengths: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=r"expected some of 8\.\.32"):
         rule(prefix="10.0.0.0/8", **lengths)
+
+
+TUNNEL = {
+    "port": "gre-x",
+    "host_port": "alt-x",
+    "address": "10.99.0.1",
+    "neighbour": "10.99.0.2",
+    "local": "192.0.2.1",
+    "remote": "192.0.2.2",
+}
+
+
+def bridge(*tunnels: dict[str, str], datapath_id: str = "a0") -> str:
+    """An alt block with these tunnels."""
+    return f"alt: {{bridge: {{datapath_id: {datapath_id}, tunnels: {json.dumps(tunnels)}}}}}"
+
+
+def test_a_tunnel_to_every_neighbour_is_taken() -> None:
+    loaded = load(BGP + bridge(TUNNEL))
+    assert loaded.alt is not None
+    assert loaded.alt.bridge is not None
+    assert loaded.alt.bridge.datapath_id == 0xA0
+    assert loaded.alt.bridge.tunnels[0].port == "gre-x"
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "message"),
+    [
+        ({"neighbour": "10.99.0.9"}, "neighbour", "10.99.0.9 is no bgp.neighbours[] with scope"),
+        ({"address": "2001:db8::1"}, "address", "2001:db8::1 is not of the family of 10.99.0.2"),
+        ({"address": "10.99.0.2"}, "neighbour", "10.99.0.2 is already alt.bridge.tunnels[0].addr"),
+        ({"host_port": "gre-x"}, "host_port", "gre-x is already alt.bridge.tunnels[0].port"),
+        ({"remote": "2001:db8::2"}, "remote", "2001:db8::2 is not an IPv4 address"),
+    ],
+)
+def test_a_mistake_of_a_tunnel_is_named(changes: dict[str, str], key: str, message: str) -> None:
+    found = problems(BGP + bridge({**TUNNEL, **changes}))
+    assert found[f"alt.bridge.tunnels[0].{key}"].startswith(message), found
+
+
+def test_every_alt_router_needs_a_tunnel_and_routers_of_the_underlay_none() -> None:
+    text = BGP + "    - {address: 10.99.0.6, as_number: 64514}\n"
+    text += "    - {address: 192.0.2.9, as_number: 65010, scope: underlay}\n"
+    assert problems(text + bridge(TUNNEL)) == {
+        "bgp.neighbours[1].address": "10.99.0.6 has no tunnel in alt.bridge.tunnels"
+    }
+
+
+def test_the_datapath_id_of_the_alt_bridge_is_its_own() -> None:
+    xtr = """
+xtrs:
+  - {name: athens, datapath_id: a0, rlocs: [{rloc: 198.51.100.1}]}
+"""
+    found = problems(BGP + xtr + bridge(TUNNEL))
+    assert found == {"alt.bridge.datapath_id": "00000000000000a0 is already xtrs[0].datapath_id"}
