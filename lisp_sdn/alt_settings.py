@@ -161,9 +161,10 @@ class AltTunnel(Settings):
 class AltBridge(Settings):
     """The bridge that carries ALT Datagrams from tunnel to tunnel.
 
-    datapath_id: of the bridge. ovsdb: "tcp:ADDR:PORT" or "unix:PATH" of its database, to verify the
-    GRE ports' options. tunnels: one to each ALT-Router. map_requests_per_second: taken from each neighbour, handed to the Map-Server, and sent by the
-    Map-Resolver; each of them on its own (RFC 6836 section 4.1).
+    datapath_id: of the bridge. ovsdb: "tcp:ADDR:PORT" or "unix:PATH" of its database, to verify
+    the GRE ports' options. tunnels: one to each ALT-Router. map_requests_per_second: taken from
+    each neighbour, handed to the Map-Server, and sent by the Map-Resolver; each of them on its
+    own (RFC 6836 section 4.1).
     """
 
     datapath_id: DatapathId

@@ -63,7 +63,7 @@ from lisp_sdn.wire import (
 )
 from lisp_sdn.wire.understood import understood
 from lisp_sdn.xtr.requests import Probe, Register, Resolve
-from lisp_sdn.xtr.underlay import ControlFrame, RlocChanged
+from lisp_sdn.xtr.underlay import ControlFrame, RlocChanged, Underlay
 from lisp_sdn.xtr.xtr import Xtr
 
 LOAD_IDLE = 1.0

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from alt_network import NOW, Provider, chain, ecm
 
-from lisp_sdn.actions import PortInfo
+from lisp_sdn.actions import PortInfo, ReadRules
 from lisp_sdn.address import EidPrefix, Endpoint
 from lisp_sdn.alt_router.datagrams import received
 from lisp_sdn.mapping.chain import Kind, Query
@@ -339,3 +339,56 @@ def test_a_map_resolvers_packet_enters_as_if_by_the_controllers_port(
 ) -> None:
     trace = row[1].switch.receive(int(Port.CONTROLLER), alt_frame("10.3.0.5"))
     assert [sent.port for sent in trace.sent] == [2]
+
+
+# --- another configuration ---
+
+
+def test_a_bridge_that_is_configured_later_gets_its_flows_and_one_no_longer_loses_them() -> None:
+    row = chain(1, 2)
+    first = row[1]
+    with_bridge = first.config()
+    assert with_bridge.alt is not None
+    without = with_bridge.model_copy(
+        update={"alt": with_bridge.alt.model_copy(update={"bridge": None})}
+    )
+    first.start(bridge=None)
+    brain = first.brain
+    assert brain.alt_router.bridge is None
+    asked = [a for a in brain.reconfigure(with_bridge, NOW) if isinstance(a, ReadRules)]
+    assert asked == [ReadRules(1)]
+    first.perform(brain.installed(1, first.ports, Ruleset(), NOW))
+    first.hears(row[2], row[2].network)
+    assert [s.port for s in first.switch.receive(int(Port.CONTROLLER), alt_frame("10.2.0.1")).sent]
+    first.perform(brain.reconfigure(without, NOW + 1), NOW + 1)
+    assert brain.alt_router.bridge is None
+    assert first.switch.ruleset() == Ruleset()
+
+
+def test_other_limits_change_the_meters_and_nothing_else(row: dict[int, Provider]) -> None:
+    middle = row[2]
+    before = middle.switch.ruleset()
+    config = middle.brain.config
+    assert config.alt is not None
+    assert config.alt.bridge is not None
+    bridge = config.alt.bridge.model_copy(update={"map_requests_per_second": 9})
+    alt = config.alt.model_copy(update={"bridge": bridge})
+    middle.perform(middle.brain.reconfigure(config.model_copy(update={"alt": alt}), NOW))
+    after = middle.switch.ruleset()
+    assert after.flows == before.flows
+    assert {meter.rate for meter in after.meters} == {9}
+
+
+def test_an_eid_prefix_that_is_no_longer_ours_is_the_route_of_another(
+    row: dict[int, Provider],
+) -> None:
+    middle = row[2]
+    middle.hears(row[3], middle.network)
+    config = middle.brain.config
+    middle.perform(middle.brain.reconfigure(config.model_copy(update={"sites": ()}), NOW))
+    assert [s.port for s in middle.switch.receive(1, alt_frame("10.2.0.1")).sent] == [3]
+    middle.perform(middle.brain.reconfigure(config, NOW))
+    # Configured again and not yet registered again: still the other one's.
+    assert [s.port for s in middle.switch.receive(1, alt_frame("10.2.0.1")).sent] == [3]
+    middle.register(NOW + 1)
+    assert len(middle.switch.receive(1, alt_frame("10.2.0.1")).punted) == 1
