@@ -146,8 +146,8 @@ class AltTunnel(Settings):
     """A GRE tunnel to a neighbouring ALT-Router (RFC 6836 section 4.3): a port of the ALT bridge.
 
     port: the GRE port. host_port: the internal port by which the kernel of the speaker's host has
-    `address`, our end of the tunnel. neighbour: the other end, one of bgp.neighbours. local,
-    remote: outer addresses, only to verify the port's options.
+    our end of the tunnel. address: ours, inside of the tunnel. neighbour: the other end, one of
+    bgp.neighbours. local, remote: outer addresses, only to verify the options of the GRE port.
     """
 
     port: PortName

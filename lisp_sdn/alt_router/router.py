@@ -103,12 +103,11 @@ class AltRouter:
         bridge = self.bridge
         return bridge if bridge is not None and bridge.datapath_id == datapath_id else None
 
-    def took_counters(self, event: FlowCounters) -> bool:
-        """Whether counters are those of the ALT bridge."""
+    def counted(self, event: FlowCounters) -> None:
+        """What the flows of the ALT bridge have carried."""
         bridge = self.switch(event.datapath_id)
         if bridge is not None:
             bridge.counters(event)
-        return bridge is not None
 
     def _followed(self, actions: list[Action], now: float) -> list[Action]:
         """Flows first: a Map-Request that is sent because of a change goes the new way."""
