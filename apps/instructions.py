@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import cast
 
 from lisp_sdn.apps import oxm
-from lisp_sdn.errors import BadLength, Truncated
+from lisp_sdn.errors import BadLength, FieldError, Truncated
 from lisp_sdn.rules import (
     CheckPktLarger,
     DecTtl,
@@ -30,9 +30,11 @@ from lisp_sdn.rules import (
 
 _OUTPUT, _GROUP, _DEC_NW_TTL, _SET_FIELD, _EXPERIMENTER = 0, 22, 24, 25, 0xFFFF
 _NICIRA = 0x00002320
-_REG_MOVE, _MULTIPATH, _RESUBMIT_TABLE, _CHECK_PKT_LARGER = 6, 10, 14, 49
+_REG_MOVE, _MULTIPATH, _RESUBMIT_TABLE, _CONTROLLER2, _CHECK_PKT_LARGER = 6, 10, 14, 37, 49
 _SAME_PORT = 0xFFF8
+_METER_ID = 5
 _MODULO_N = 0
+_WHOLE = 0xFFFF
 
 _GOTO_TABLE, _WRITE_METADATA, _APPLY_ACTIONS, _METER = 1, 2, 4, 6
 
@@ -44,6 +46,7 @@ _MOVE_FORM = struct.Struct("!HHIHHHH4s4s")
 _MULTIPATH_FORM = struct.Struct("!HHIHHH2xHHI2xH4s")
 _RESUBMIT_FORM = struct.Struct("!HHIHHB3x")
 _CHECK_FORM = struct.Struct("!HHIHHH4s6x")
+_METERED_FORM = struct.Struct("!HHIH6xHHI")
 _GOTO_FORM = struct.Struct("!HHB3x")
 _METADATA_FORM = struct.Struct("!HH4xQQ")
 
@@ -69,6 +72,12 @@ def _encode_action(action: RuleAction) -> bytes:
             return _NUMBER_FORM.pack(_GROUP, 8, group_id)
         case DecTtl():
             return _PLAIN_FORM.pack(_DEC_NW_TTL, 8)
+        case ToController(max_len=max_len, meter=int(meter)):
+            if max_len != _WHOLE:
+                raise FieldError("max_len", max_len, "the whole packet where there is a meter")
+            return _METERED_FORM.pack(
+                *(_EXPERIMENTER, _METERED_FORM.size, _NICIRA, _CONTROLLER2, _METER_ID, 8, meter)
+            )
         case ToController(max_len=max_len):
             return _OUTPUT_FORM.pack(_OUTPUT, 16, Port.CONTROLLER, max_len)
         case MoveField(source=source, destination=destination, bits=bits):
@@ -190,6 +199,10 @@ def _decode_nicira(data: bytes) -> RuleAction | None:
         in_port, table = _RESUBMIT_FORM.unpack(data)[4:]
         if in_port == _SAME_PORT:
             return Resubmit(table)
+    if subtype == _CONTROLLER2 and len(data) == _METERED_FORM.size:
+        *_, kind, length, meter = _METERED_FORM.unpack(data)
+        if (kind, length) == (_METER_ID, 8):
+            return ToController(_WHOLE, meter)
     return None
 
 

@@ -55,6 +55,7 @@ from lisp_sdn.registering import Registering
 from lisp_sdn.reloading import Reloading
 from lisp_sdn.rlocs import Rlocs
 from lisp_sdn.rules import CookieClass, Ruleset
+from lisp_sdn.senders import Senders
 from lisp_sdn.wire import (
     Ecm,
     MapReply,
@@ -62,7 +63,7 @@ from lisp_sdn.wire import (
     decode,
 )
 from lisp_sdn.wire.understood import understood
-from lisp_sdn.xtr.requests import Probe, Register, Resolve
+from lisp_sdn.xtr.requests import Probe, Register, Resolve, Verify
 from lisp_sdn.xtr.underlay import ControlFrame, RlocChanged, Underlay
 from lisp_sdn.xtr.xtr import Xtr
 
@@ -108,6 +109,7 @@ class Controller:
         self._underlays, self._underlay_of = fleet.underlays, fleet.underlay_of
         self._by_rloc = fleet.by_rloc
         self.rlocs = Rlocs(config, store)
+        self.senders = Senders(config, self.mapping, lambda: self.policing.policies)
         self.fast = FastPath(self.mapping, own=fleet.packed_rlocs)
         self.registering = Registering(
             config, lambda xtr, site: (xtr_id(self.xtrs[xtr]), site_id(site))
@@ -169,6 +171,9 @@ class Controller:
         actions += self.fleet.reconfigure(before, config, now)
         self.rlocs.configure(config)
         self.interworking.configure(config, now)
+        self.senders.configure(config)
+        for xtr in self.xtrs.values():
+            actions += xtr.judge_again(now)
         self.fast.configure(self.fleet.packed_rlocs)
         self.measures.configure({n: x.settings.datapath_id for n, x in self.xtrs.items()})
         for xtr in self.xtrs.values():
@@ -249,6 +254,9 @@ class Controller:
             self.interworking.counted(event)
         elif event.kind is CookieClass.ALT:
             self.alt_router.counted(event)
+        elif event.kind is CookieClass.SOURCE_GUARD:
+            guarded = self._by_datapath.get(event.datapath_id)
+            return self._settle(guarded.counted(event.flows, now) if guarded else [], now)
         elif self.inflow.take(event) and self.policing.interval is not None:
             return self._settle(self.policing.load(self.inflow.octets, now), now)
         return []
@@ -373,6 +381,10 @@ class Controller:
                     todo.extendleft(reversed(self._probe(action, now)))
                 case Register():
                     todo.extendleft(reversed(self._register(action, now)))
+                case Verify():
+                    xtr = self.xtrs[action.xtr]
+                    verdict = self.senders.judge(action)
+                    todo.extendleft(reversed(xtr.judged(action, verdict, now)))
                 case MappingChanged():
                     self.fast.changed(action.eid)
                     todo.extend(self.alt_router.mapping_changed(action.eid, now))

@@ -17,6 +17,7 @@ from lisp_sdn.rules import RuleChange, Verb
 from lisp_sdn.wire import EidRecord
 from lisp_sdn.xtr import native
 from lisp_sdn.xtr.etr import split
+from lisp_sdn.xtr.guard_rules import guarding
 from lisp_sdn.xtr.handover import take_over
 from lisp_sdn.xtr.outbox import XtrAction
 from lisp_sdn.xtr.requests import Register
@@ -161,5 +162,6 @@ def _inputs(config: Config, settings: XtrSettings) -> tuple[object, ...]:
         settings,
         config.registered_prefixes(settings),
         native.roles(config, settings),
+        guarding(settings, config),
         *(getattr(config, name) for name in parts),
     )

@@ -39,7 +39,7 @@ from lisp_sdn.views import (
     Status,
     XtrState,
 )
-from lisp_sdn.xtr.requests import Probe, Register, Resolve
+from lisp_sdn.xtr.outbox import XtrAction
 from lisp_sdn.xtr.xtr import Xtr
 
 
@@ -68,9 +68,7 @@ class Running(Protocol):
     def undrain(self, rloc: IPAddress, now: float) -> list[Action]:
         """Let traffic come back to it."""
 
-    def settle(
-        self, actions: Iterable[Action | Resolve | Register | Probe], now: float
-    ) -> list[Action]:
+    def settle(self, actions: Iterable[XtrAction], now: float) -> list[Action]:
         """Carry out what one core asks of another."""
 
 

@@ -98,9 +98,14 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class ToController:
-    """Packet-in with the whole packet. userdata-free: the cookie of the flow says why."""
+    """Packet-in with the whole packet. userdata-free: the cookie of the flow says why.
+
+    meter: meter-id that limits the packet-ins alone, while the packet itself goes on (the meter of
+    a `FlowRule` drops both).
+    """
 
     max_len: int = 0xFFFF
+    meter: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

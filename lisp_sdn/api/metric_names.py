@@ -55,6 +55,9 @@ XTR_COUNTERS = {
     "packets-too-big": "Packets too large for the underlay, whose sender was told",
     "packets-fragmented": "Packets too large for the underlay that went on as two fragments",
     "ttl-exceeded": "Packets whose TTL or hop limit was spent",
+    "map-cache-gleaned": "Map-cache entries made from received packets, before they are verified",
+    "source-guard-evictions": "Verdicts of the source guard removed to make room",
+    "source-guard-unlisted": "Refused sources for which there was no room on the switch",
     "table-packets": "Packets looked up in a table, as the switch counts them; after map-cache, "
     "what it did not answer goes to miss",
 }
@@ -68,6 +71,8 @@ LABELLED_COUNTERS = {
     "interworking-packets": "Packets of a native port, by way: native-in, native-out, petr-out; "
     "native-refused, petr-refused",
     "interworking-octets": "Octets of a native port, by way, without tunnel headers",
+    "source-guard-packets": "Packets whose source does not fit where they came from, by reason; "
+    "dropped in mode enforce, passed in mode count",
     "policy-rule-hits": "EID-records answered by a policy rule; what the fast path repeated is "
     "left out",
 }

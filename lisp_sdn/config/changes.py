@@ -26,6 +26,8 @@ LIVE = (
     "log",
     "alt",
     "reachability",
+    "source_guard",
+    "gleaning",
     "rest.tokens",
 )
 """The parts of a configuration that a reload puts in force; every other one needs a restart."""

@@ -11,6 +11,7 @@ from lisp_sdn.config.model import Config
 from lisp_sdn.config.policy_checks import check_policies
 from lisp_sdn.config.references import no_site, unique
 from lisp_sdn.config.xtrs import XtrSettings
+from lisp_sdn.guard_settings import check_guard
 from lisp_sdn.rest_settings import check_rest
 from lisp_sdn.settings import Problem
 
@@ -28,6 +29,7 @@ def check(config: Config) -> Iterator[Problem]:
     yield from _check_petrs(config)
     yield from check_policies(config, config.policies)
     yield from check_rest(config.rest, [site.name for site in config.sites])
+    yield from check_guard(config.source_guard)
     if config.bgp is not None:
         yield from check_bgp(config.bgp)
     if config.alt is not None:

@@ -10,6 +10,7 @@ from lisp_sdn.alt_settings import AltSettings, BgpSettings
 from lisp_sdn.config.limits import Limits, Reachability
 from lisp_sdn.config.sites import EidPrefixSettings, SiteSettings, StaticMapping
 from lisp_sdn.config.xtrs import UsePetr, XtrSettings
+from lisp_sdn.guard_settings import GleaningSettings, SourceGuardSettings
 from lisp_sdn.policy_settings import SitePolicy
 from lisp_sdn.rest_settings import RestSettings
 from lisp_sdn.settings import EndpointField, Settings
@@ -47,7 +48,8 @@ class Config(Settings):
     configured instead of registered. use_petr: Proxy-ETRs, by instance-ID. policies: ingress
     policy, one for each site. control: the LISP control sockets. rest: the REST interface. store:
     what outlives a restart. limits: every bound. log: log lines. bgp: the BGP speaker. alt: what is
-    announced into the ALT. reachability: which RLOCs carry traffic.
+    announced into the ALT. reachability: which RLOCs carry traffic. source_guard: who may send for
+    which source EID. gleaning: map-cache entries from received packets.
     """
 
     sites: tuple[SiteSettings, ...] = ()
@@ -63,6 +65,8 @@ class Config(Settings):
     bgp: BgpSettings | None = None
     alt: AltSettings | None = None
     reachability: Reachability = Reachability()
+    source_guard: SourceGuardSettings = SourceGuardSettings()
+    gleaning: GleaningSettings = GleaningSettings()
 
     def site(self, name: str) -> SiteSettings | None:
         """The site of this name."""

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from lisp_sdn.config.interworking import NativePort
 from lisp_sdn.config.sites import EidPrefixSettings, LocatorSettings
+from lisp_sdn.guard_settings import GuardModeField
 from lisp_sdn.settings import (
     TEXT,
     AddressField,
@@ -99,7 +100,7 @@ class XtrSettings(Settings):
     where its hosts are. native_ports: to what is not LISP. eid_prefixes: what it registers; none:
     all prefixes of its site. map_resolvers, map_servers: none: the embedded ones. ovsdb:
     "tcp:ADDR:PORT" or "unix:PATH" of its database, to verify the tunnel port's options; without it
-    only the port's name can be verified.
+    only the port's name can be verified. source_guard: its own mode; None: that of all xTRs.
     """
 
     name: Name
@@ -113,6 +114,7 @@ class XtrSettings(Settings):
     eid_prefixes: tuple[EidPrefixSettings, ...] = ()
     map_resolvers: tuple[AddressField, ...] = ()
     map_servers: tuple[AddressField, ...] = ()
+    source_guard: GuardModeField | None = None
     ovsdb: OvsdbTarget | None = None
 
 

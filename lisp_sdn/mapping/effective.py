@@ -10,7 +10,7 @@ Three kinds of effective RLOC-set (RFC 9301 section 5.6, open decision Q-08):
 
 from __future__ import annotations
 
-from lisp_sdn.address import EidPrefix
+from lisp_sdn.address import EidPrefix, IPAddress
 from lisp_sdn.mapping.database import (
     MERGE,
     PROXY_REPLY,
@@ -22,6 +22,7 @@ from lisp_sdn.mapping.database import (
     SourceKeyed,
 )
 from lisp_sdn.model import Locator, Mapping
+from lisp_sdn.wire.understood import ip_of
 
 
 def effective(head: Registration, database: Database) -> Registration:
@@ -68,7 +69,20 @@ def signature(database: Database, key: Key) -> tuple[object, ...] | None:
     entry = effective(head, database)
     proxy = proxy_wanted(head)
     etrs = () if proxy else tuple(e.registrar for e in head)
-    return entry.rloc_set, entry.ttl_minutes, entry.action, entry.map_version, proxy, etrs
+    # Replaced registrations are no part of the answer, but their ETRs may send (see `origins`).
+    senders = rlocs_of(head) if head.next is not None else None
+    answer = (entry.rloc_set, entry.ttl_minutes, entry.action, entry.map_version, proxy, etrs)
+    return (*answer, senders)
+
+
+def rlocs_of(head: Registration | None) -> frozenset[IPAddress]:
+    """The RLOCs of every registration of one key, also of those that another one replaces."""
+    return frozenset(
+        rloc
+        for entry in head or ()
+        for locator in entry.rloc_set.locators
+        if (rloc := ip_of(locator.rloc)) is not None
+    )
 
 
 def proxy_wanted(head: Registration) -> bool:

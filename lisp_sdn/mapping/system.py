@@ -29,6 +29,7 @@ from lisp_sdn.mapping.intake import (
     usable_rlocs,
 )
 from lisp_sdn.mapping.inventory import Inventory
+from lisp_sdn.mapping.origins import Origins, origins
 from lisp_sdn.mapping.publish import Publisher
 from lisp_sdn.mapping.reachable import News
 from lisp_sdn.mapping.readmit import readmit
@@ -411,6 +412,10 @@ class MapSystem:
     def answer(self, eid: EidPrefix, requester: Requester, now: float) -> Answer:
         """What this requester would be answered for this EID. Changes and counts nothing."""
         return self.resolver.resolve(Query(eid, requester, 0), now).answers[0]
+
+    def origins(self, eid: EidPrefix) -> Origins:
+        """From which RLOCs packets of this source EID may come."""
+        return origins(self.sites, self.database, self.resolver.lookup, eid)
 
     # --- static mappings ---
 

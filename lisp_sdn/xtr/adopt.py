@@ -25,7 +25,7 @@ from lisp_sdn.rules import (
 )
 from lisp_sdn.xtr import rlocsets
 from lisp_sdn.xtr.cache import CacheKey, Entry, Via
-from lisp_sdn.xtr.compiler import cache_match, cache_priority
+from lisp_sdn.xtr.compiler import GLEANED_BIT, cache_match, cache_priority
 from lisp_sdn.xtr.frames import ETH_IPV4, ETH_IPV6
 from lisp_sdn.xtr.hosts import Host
 from lisp_sdn.xtr.pipeline import FROM_TUNNEL, IID_MASK, METADATA_MASK, TableId
@@ -40,7 +40,7 @@ def entries(installed: Ruleset, now: float, lifetime: float) -> Iterator[Entry]:
     groups = {rule.group_id: rule for rule in installed.groups}
     spread = _spread(installed)
     for found in installed.flows:
-        if cookie_class(found.cookie) is not CookieClass.MAP_CACHE:
+        if cookie_class(found.cookie) is not CookieClass.MAP_CACHE or found.cookie & GLEANED_BIT:
             continue
         rule, key = found, _key(found)
         if key is None:

@@ -47,7 +47,6 @@ def static(topology: Topology) -> Compiled:
         MeterRule(MeterId.PENDING, limits.pending_rate, limits.pending_burst),
     ]
     flows = list(_classify_common(topology))
-    flows.append(flow(TableId.SOURCE_GUARD, 0, (), goto=TableId.LOCAL_EIDS))
     flows.extend(_local_common(topology))
     flows.append(
         flow(TableId.MAP_CACHE, FROM_TUNNEL_PRIORITY, match(metadata=(FROM_TUNNEL, FROM_TUNNEL)))

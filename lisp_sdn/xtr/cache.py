@@ -29,11 +29,15 @@ LOCAL_MAXIMUM = 24 * 3600.0
 
 
 class Via(StrEnum):
-    """Where an entry comes from. petr: a Natively-Forward answer, by way of a Proxy-ETR."""
+    """Where an entry comes from. petr: a Natively-Forward answer, by way of a Proxy-ETR.
+
+    gleaned: the source of a received packet, not verified yet.
+    """
 
     MAP_REPLY = "map-reply"
     ADOPTED = "adopted"
     PETR = "petr"
+    GLEANED = "gleaned"
 
 
 @dataclass(slots=True)

@@ -6,7 +6,9 @@ that OpenFlow's highest priority is LISP's longest match.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 
 from lisp_sdn.address import EidPrefix, IPAddress
 from lisp_sdn.model import Act, Mapping
@@ -26,7 +28,7 @@ from lisp_sdn.rules import (
     match,
 )
 from lisp_sdn.xtr import native, rlocsets
-from lisp_sdn.xtr.cache import TTL_UNLIMITED, Entry, Node
+from lisp_sdn.xtr.cache import TTL_UNLIMITED, Entry, Node, Via
 from lisp_sdn.xtr.compiled import Compiled, eth_type, flow
 from lisp_sdn.xtr.hosts import Host
 from lisp_sdn.xtr.pipeline import (
@@ -43,6 +45,9 @@ from lisp_sdn.xtr.topology import AttachedPort, Topology
 CACHE_PRIORITY = 1000
 PENDING_PRIORITY = 20000
 _PER_DESTINATION_BIT = 130
+
+GLEANED_BIT = 1 << 32
+"""In the cookie value of a map-cache flow: nothing has verified it."""
 
 GroupOf = Callable[[RlocSet], int]
 """The group number of an RLOC-set."""
@@ -226,10 +231,13 @@ def cache_entry(entry: Entry, topology: Topology, group_of: GroupOf) -> Compiled
         *actions,
         goto=goto,
         kind=CookieClass.MAP_CACHE,
-        value=cookie_value(mapping),
+        value=cookie_value(mapping) | (GLEANED_BIT if entry.via is Via.GLEANED else 0),
         idle_timeout=idle_timeout(mapping, topology),
         notify_removed=True,
     )
+    if entry.via is Via.GLEANED:
+        # It must not be used for longer, even if the controller goes away.
+        rule = replace(rule, hard_timeout=math.ceil(entry.expires - entry.added) + 1)
     return Compiled((rule,))
 
 

@@ -32,6 +32,7 @@ def take_over(new: Xtr, old: Xtr, now: float) -> list[XtrAction]:
     new._keeper.take_over(old._cache, now, ask=_other_answers(new, old))
     new._neighbours.take_over(old._neighbours)
     new._prober.take_over(old._prober)
+    new.guard.take_over(old.guard, now)
     new._reach(new._topology.drained)
     _register(new, old, now)
     actions: list[XtrAction] = []
@@ -39,7 +40,7 @@ def take_over(new: Xtr, old: Xtr, now: float) -> list[XtrAction]:
     if installed is not None:
         actions += new._finish(new._program.start(new._owners, installed.ruleset()))
         new._tell_problems()
-    for event in (*_waiting(old), *old._early):
+    for event in (*_waiting(old), *old.guard.waiting(), *old._early):
         actions += new.packet_in(event, now)
     new._keeper.revalidate_some(now)
     return [*actions, *new._finish()]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from lisp_sdn.address import EidPrefix, IPAddress
-from lisp_sdn.model import Act
+from lisp_sdn.model import Act, Mapping
 from lisp_sdn.rules import Output, Port, RuleAction
 from lisp_sdn.wire import MapRequest, RequestRecord
 from lisp_sdn.xtr import replies
@@ -40,6 +40,9 @@ MAX_ITR_RLOCS = 32
 IN_FLIGHT = 2.0
 """Seconds after which a miss for an installed entry means that its flow is not there."""
 
+SOURCE_RETRANSMISSIONS = 2
+"""Of a Map-Request for the source of packets that wait: they do so for 3 seconds at most."""
+
 # What the sender of a held packet is told when it is dropped (RFC 9301 5.4 asks for ICMP
 # Destination Unreachable with Drop/No-Reason).
 _ICMP = {
@@ -54,6 +57,10 @@ class Teller(Protocol):
 
     def __call__(self, kind: str, iid: int, held: Held) -> None:
         """kind: of `replies`."""
+
+
+SourceKnown = Callable[[EidPrefix, Sequence[Mapping] | None, float], None]
+"""Takes the Map-Reply about a source EID-prefix; None when none came."""
 
 
 class Itr:
@@ -95,6 +102,7 @@ class Itr:
         self._asked_for: dict[HoldKey, float] = {}
         self._resolved: deque[float] = deque(maxlen=pending)
         self.resolutions = Resolutions(pending)
+        self.source_known: SourceKnown = lambda eid, mappings, now: None
 
     # --- packets -----------------------------------------------------------------------------
 
@@ -259,7 +267,9 @@ class Itr:
             return
         if resolution.paused:
             self._end(resolution)
-        elif resolution.attempts <= MAX_RETRANSMISSIONS:
+        elif resolution.attempts <= (
+            SOURCE_RETRANSMISSIONS if resolution.purpose is Purpose.SOURCE else MAX_RETRANSMISSIONS
+        ):
             self._request(resolution, now)
             self._announce(resolution)
         else:
@@ -271,11 +281,20 @@ class Itr:
             resolution.announced = True
             self._out.touch("pending", _hold_key(resolution))
 
+    def ask_source(self, eid: EidPrefix, now: float) -> None:
+        """Send a Map-Request for a source EID-prefix; `source_known` is told the answer."""
+        resolution = Resolution(Purpose.SOURCE, eid, None, began=now)
+        if self.resolutions.get(resolution.name) is None:
+            self.resolutions.add(resolution)
+            self._request(resolution, now)
+
     def _give_up(self, resolution: Resolution, now: float) -> None:
         self._out.event("resolution.failed", str(resolution.eid), requests=resolution.attempts)
         self._out.counters["resolutions-failed"] += 1
-        if resolution.purpose is Purpose.REFRESH:
+        if resolution.purpose is not Purpose.MISS:
             self.resolutions.end(resolution)
+            if resolution.purpose is Purpose.SOURCE:
+                self.source_known(resolution.eid, None, now)
             return
         resolution.paused = resolution.announced = True
         self._timers.schedule(("retry", resolution.name), now + PAUSE)
@@ -309,6 +328,9 @@ class Itr:
         self._timers.cancel(("retry", resolution.name))
         self._out.counters["map-replies-in"] += 1
         accepted = self._accept(resolution, records)
+        if resolution.purpose is Purpose.SOURCE:
+            self.source_known(resolution.eid, [mapping for _, mapping in accepted], now)
+            return
         self._keeper.store(accepted, resolution.source, now)
         if resolution.purpose is Purpose.MISS:
             if resolution.announced:

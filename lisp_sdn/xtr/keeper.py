@@ -9,8 +9,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from lisp_sdn.address import EidPrefix, SourceDestPrefix
-from lisp_sdn.model import Mapping
+from lisp_sdn.address import EidPrefix, IPAddress, SourceDestPrefix
+from lisp_sdn.model import Locator, Mapping
 from lisp_sdn.xtr import rlocsets
 from lisp_sdn.xtr.cache import CacheKey, Entry, MapCache, Via, lifetime
 from lisp_sdn.xtr.compiler import forwards_natively
@@ -124,6 +124,9 @@ class CacheKeeper:
         self._schedule(entry, now)
         for old in replaced:
             self.remove(old.key, "replaced")
+        self._activate_when_ready(key, mapping, now)
+
+    def _activate_when_ready(self, key: CacheKey, mapping: Mapping, now: float) -> None:
         rlocs, topology = rlocsets.normalise(mapping.locators), self._topology()
         hops = rlocsets.next_hops(rlocs, topology)
         # Those that stand by are resolved as well, but nothing waits for them.
@@ -133,6 +136,14 @@ class CacheKeeper:
             self.activate(key, now)
         else:
             self._timers.schedule(("ready", key), ready)
+
+    def glean(self, eid: EidPrefix, rloc: IPAddress, seconds: float, now: float) -> None:
+        """Use an RLOC for a source EID until a Map-Reply says better (RFC 9300 section 9)."""
+        # "the same best Priority with a Weight of zero"
+        mapping = Mapping(eid, (Locator(rloc, 1, 0),), ttl_minutes=1)
+        self._insert(Entry(eid, mapping, now, now, now + seconds, Via.GLEANED))
+        self._timers.schedule(("expire", eid), now + seconds)
+        self._activate_when_ready(eid, mapping, now)
 
     def _insert(self, entry: Entry) -> None:
         for evicted in self.cache.insert(entry):
@@ -156,6 +167,8 @@ class CacheKeeper:
             if other.destination == destination:
                 if (other.source is None) == scoped:
                     replaced.append(other)
+            elif other.via is Via.GLEANED:
+                replaced.append(other)
             elif other.mapping.negative or other.via is not Via.MAP_REPLY:
                 expires = min(expires, other.expires)
             elif not scoped:

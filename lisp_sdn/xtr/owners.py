@@ -9,6 +9,8 @@ from lisp_sdn.xtr import base_rules, compiler
 from lisp_sdn.xtr.cache import MapCache
 from lisp_sdn.xtr.compiled import Compiled
 from lisp_sdn.xtr.compiler import GroupOf
+from lisp_sdn.xtr.guard import KIND as GUARD
+from lisp_sdn.xtr.guard import SourceGuard
 from lisp_sdn.xtr.hosts import Hosts
 from lisp_sdn.xtr.outbox import Owner
 from lisp_sdn.xtr.queue import HoldQueue, Resolution, Resolutions, host_eid
@@ -29,6 +31,7 @@ class Owners:
         resolutions: Resolutions,
         hold: HoldQueue,
         per_eid: int,
+        guard: SourceGuard,
     ) -> None:
         self._topology = topology
         self._hosts = hosts
@@ -36,9 +39,11 @@ class Owners:
         self._resolutions = resolutions
         self._hold = hold
         self._per_eid = per_eid
+        self._guard = guard
 
     def __iter__(self) -> Iterator[Owner]:
         yield STATIC
+        yield from self._guard.owners()
         for host in self._hosts:
             yield ("host", host.key)
         for node in self._cache.nodes():
@@ -49,6 +54,7 @@ class Owners:
     def of_packet(self, iid: int, source: IPAddress, destination: IPAddress) -> Iterator[Owner]:
         """Those whose rules a packet can meet, beside those of RLOC-sets."""
         yield STATIC
+        yield from self._guard.owners_of(host_eid(iid, source))
         for address in {source, destination}:
             if (iid, address) in self._hosts:
                 yield ("host", (iid, address))
@@ -64,6 +70,8 @@ class Owners:
         topology = self._topology()
         if kind == "static":
             return base_rules.static(topology)
+        if kind == GUARD:
+            return self._guard.compile(key)
         if kind == "host":
             host = self._hosts.get(key)
             return compiler.local_eid(host, topology) if host else Compiled()

@@ -62,6 +62,7 @@ class Punt(IntEnum):
     LOCAL = 5
     MISS = 6
     TOO_BIG = 7
+    SOURCE = 8
 
 
 class MeterId(IntEnum):
@@ -70,6 +71,9 @@ class MeterId(IntEnum):
     ICMP = 1
     NEIGHBOUR = 2
     PENDING = 3
+    SOURCE_RLOC = 4
+    SOURCE_UNKNOWN_RLOC = 5
+    SOURCE_PORT = 6
     MISS_BASE = 0x100
     TOO_BIG_BASE = 0x10000
 

@@ -86,6 +86,7 @@ class Purpose(StrEnum):
 
     MISS = "miss"
     REFRESH = "refresh"
+    SOURCE = "source"
 
 
 @dataclass(slots=True)

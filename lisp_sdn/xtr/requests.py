@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lisp_sdn.address import IPAddress
+from lisp_sdn.address import EidPrefix, IPAddress
 from lisp_sdn.wire import EidRecord, MapRequest
 
 
@@ -37,3 +37,12 @@ class Probe:
     source: IPAddress
     destination: IPAddress
     request: MapRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """May this outer source RLOC send for source EIDs of `eid`? Answered by `Xtr.judged`."""
+
+    xtr: str
+    eid: EidPrefix
+    rloc: IPAddress

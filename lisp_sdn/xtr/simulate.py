@@ -350,6 +350,8 @@ class _Walk:
             elif isinstance(action, Resubmit):
                 self.tables(action.table)
             elif isinstance(action, ToController):
+                if action.meter is not None:
+                    self.trace.meters.append(action.meter)
                 self._punt(rule)
             elif isinstance(action, Output):
                 self._output(action.port)

@@ -8,7 +8,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import cast
 
-from lisp_sdn.actions import Action, ApplyRules, FlowRemoved, PacketIn, PortInfo, ReadRules
+from lisp_sdn.actions import (
+    Action,
+    ApplyRules,
+    FlowCounter,
+    FlowRemoved,
+    PacketIn,
+    PortInfo,
+    ReadRules,
+)
 from lisp_sdn.address import EidPrefix, Endpoint, IPAddress, SourceDestPrefix
 from lisp_sdn.config import Config, XtrSettings
 from lisp_sdn.errors import DecodeError
@@ -36,6 +44,10 @@ from lisp_sdn.xtr.etr import TIMER as REGISTER_TIMER
 from lisp_sdn.xtr.etr import Etr
 from lisp_sdn.xtr.frames import Ethernet, parse_ethernet, parse_ip
 from lisp_sdn.xtr.gateway import Gateway
+from lisp_sdn.xtr.gleaner import Gleaner
+from lisp_sdn.xtr.guard import KIND as GUARD
+from lisp_sdn.xtr.guard import SourceGuard
+from lisp_sdn.xtr.guard_rules import guarding
 from lisp_sdn.xtr.hosts import Host, Hosts
 from lisp_sdn.xtr.itr import Itr
 from lisp_sdn.xtr.keeper import ADOPTED_LIFETIME, CacheKeeper, Record
@@ -48,8 +60,10 @@ from lisp_sdn.xtr.program import Program, set_owner
 from lisp_sdn.xtr.queue import Held, HoldQueue, host_eid
 from lisp_sdn.xtr.reachability import Prober
 from lisp_sdn.xtr.reconcile import FlowKey, changes_to
+from lisp_sdn.xtr.requests import Verify
 from lisp_sdn.xtr.timers import Timers
 from lisp_sdn.xtr.toobig import TooBig
+from lisp_sdn.xtr.verdicts import SourceVerdict
 
 
 def probe_rate(config: Config) -> float:
@@ -100,6 +114,18 @@ class Xtr:
         )
         self._keeper.asker = self._itr
         self._etr = Etr(settings, config, self._out, self._timers)
+        self._gleaner = Gleaner(config.gleaning, self._out, lambda: self._topology, self._keeper)
+        self.guard = SourceGuard(
+            guarding(settings, config),
+            *common,
+            self._hosts,
+            limits.held_packets_per_eid,
+            ask=self._itr.ask_source,
+            glean=self._gleaner.seen,
+            reassert=self._reassert,
+            embedded=embedded,
+        )
+        self._itr.source_known = self.guard.answered
         self._owners = Owners(
             lambda: self._topology,
             self._hosts,
@@ -107,6 +133,7 @@ class Xtr:
             self._itr.resolutions,
             hold,
             limits.held_packets_per_eid,
+            self.guard,
         )
         self._program = Program(self._owners.compile, self._owners.rloc_sets)
         reachability = config.reachability
@@ -143,6 +170,7 @@ class Xtr:
         self._out.connected = True
         adopted = self._keeper.adopt(adopt.entries(ruleset, now, ADOPTED_LIFETIME))
         self._adopt_hosts(ruleset)
+        self.guard.adopt(ruleset, now)
         changes = self._program.start(self._owners, ruleset)
         self._out.dirty.clear()
         self._neighbours.reconnected(self._all_next_hops(), now)
@@ -168,6 +196,7 @@ class Xtr:
         self._program.stop()
         self._early.clear()
         self._itr.disconnected()
+        self.guard.disconnected()
         return self._finish()
 
     def port_changed(self, port: PortInfo, now: float) -> list[XtrAction]:
@@ -175,6 +204,7 @@ class Xtr:
         before = self._topology
         self._set_ports((*self._ports.values(), port))
         if self._topology != before:
+            self.guard.ports_changed()
             self._out.dirty.update(dict.fromkeys([*self._owners, *self._program.set_owners()]))
             if self._topology.tunnel_port != before.tunnel_port and self._out.connected:
                 self._neighbours.reconnected(self._all_next_hops(), now)
@@ -324,7 +354,9 @@ class Xtr:
         if port is not None:
             self._gateway.seen(frame, packet, port, now)
         held = Held(event.frame, event.in_port, packet.source, port is None)
-        if punt == Punt.TTL:
+        if punt == Punt.SOURCE:
+            self.guard.packet(event, packet, iid, now)
+        elif punt == Punt.TTL:
             self._out.counters["ttl-exceeded"] += 1
             self._gateway.tell(replies.TTL_EXCEEDED, iid, held)
         elif punt == Punt.GATEWAY:
@@ -350,6 +382,8 @@ class Xtr:
             return self._finish()
         self._program.forget(key)
         self._out.dirty[owner] = None
+        if owner[0] == GUARD:
+            self.guard.flow_removed(owner[1], event)
         if not event.idle:
             self._out.counters["flows-reasserted"] += 1
         elif owner[0] == "host":
@@ -412,6 +446,9 @@ class Xtr:
         cached = [e for e in named if isinstance(e, EidPrefix) and self._cache.overlapping(e)]
         for eid in cached:
             self._keeper.solicited(eid, now)
+        for changed in named:
+            if isinstance(changed, EidPrefix):
+                self.guard.mapping_changed(changed, now)
         if not cached:
             self._out.drop("smr-not-cached", ", ".join(map(str, named)))
 
@@ -434,6 +471,22 @@ class Xtr:
     def mapping_changed(self, eid: EidPrefix, now: float) -> list[XtrAction]:
         """The mapping system's answer for (part of) `eid` may have changed."""
         self._itr.mapping_changed(eid, now)
+        self.guard.mapping_changed(eid, now)
+        return self._finish()
+
+    def judged(self, asked: Verify, verdict: SourceVerdict | None, now: float) -> list[XtrAction]:
+        """The answer to `Verify`. verdict: None when only a Map-Request can tell."""
+        self.guard.judged(asked.eid, asked.rloc, verdict, now)
+        return self._finish()
+
+    def judge_again(self, now: float) -> list[XtrAction]:
+        """What decides about sources may be another for all of them."""
+        self.guard.verify_all(now)
+        return self._finish()
+
+    def counted(self, flows: Iterable[FlowCounter], now: float) -> list[XtrAction]:
+        """The answer to `ReadCounters` of the flows of the source guard."""
+        self.guard.counted(flows)
         return self._finish()
 
     def rlocs_known(self, rlocs: Iterable[IPAddress], now: float) -> list[XtrAction]:
@@ -476,6 +529,8 @@ class Xtr:
             elif kind == "probes":
                 self._prober.scan(now)
                 self._reach(self._topology.drained)
+            elif kind.startswith(GUARD):
+                self.guard.due(name, now)
             elif name == REGISTER_TIMER:
                 self._etr.due(now)
         return self._finish()
@@ -496,6 +551,7 @@ class Xtr:
         return self._program.wanted(self._owners.of_packet(iid, source, destination))
 
     def _finish(self, changes: Sequence[RuleChange] = ()) -> list[XtrAction]:
+        self.guard.hosts_changed([key for kind, key in self._out.dirty if kind == "host"])
         dirty, self._out.dirty = self._out.dirty, {}
         changes = [*changes, *self._program.update(dirty)]
         rules: list[Action] = []
@@ -611,3 +667,6 @@ class Xtr:
         """Counters of this xTR."""
         for name, value in sorted(self._out.counters.items()):
             yield Counter(f"xtr-{name}", value, (("xtr", self.settings.name),))
+        for reason, value in sorted(self.guard.packets.items()):
+            labels = (("reason", str(reason)), ("xtr", self.settings.name))
+            yield Counter("source-guard-packets", value, labels)

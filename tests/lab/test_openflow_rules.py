@@ -92,6 +92,7 @@ FLOWS = (
     ),
     FlowRule(201, 82, match(eth_type=IPV6, ipv6_src=ip_network("2001:db8::1/128")), goto=202),
     FlowRule(202, 82, match(eth_type=IPV4, nw_ttl=1), (ToController(),), meter=900),
+    FlowRule(202, 84, match(in_port=1), (ToController(meter=901),), goto=203),
     FlowRule(
         202,
         83,

@@ -58,6 +58,8 @@ def test_the_example_tells_the_defaults() -> None:
     assert config.reachability == Config().reachability
     assert config.control == Config().control
     assert config.log == Config().log
+    assert config.source_guard == Config().source_guard
+    assert config.gleaning == Config().gleaning
 
 
 def test_the_reference_is_what_the_code_generates() -> None:

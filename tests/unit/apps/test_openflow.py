@@ -188,6 +188,15 @@ def test_nicira_actions_that_ryu_does_not_have() -> None:
     assert instructions.decode_actions(bytes(other), 0, len(other)) != (size,)
 
 
+def test_a_metered_packet_in_is_what_open_vswitch_defines() -> None:
+    """NXAST_CONTROLLER2 with NXAC2PT_METER_ID, which Ryu does not know."""
+    data = instructions.encode_actions((ToController(meter=4),))
+    assert data.hex(" ", 4) == "ffff0018 00002320 00250000 00000000 00050008 00000004"
+    assert instructions.decode_actions(data, 0, len(data)) == (ToController(meter=4),)
+    with pytest.raises(FieldError, match="max_len"):
+        instructions.encode_actions((ToController(128, meter=4),))
+
+
 @pytest.mark.parametrize(
     ("verb", "command"),
     [

@@ -9,6 +9,7 @@ import pytest
 
 from lisp_sdn.address import EidPrefix, SourceDestPrefix
 from lisp_sdn.config import Limits
+from lisp_sdn.guard_settings import GuardMode, SourceGuardSettings
 from lisp_sdn.model import Act, Locator, Mapping
 from lisp_sdn.rules import (
     CookieClass,
@@ -23,8 +24,9 @@ from lisp_sdn.rules import (
     cookie_class,
     match,
 )
-from lisp_sdn.xtr import adopt, base_rules, compiler, rlocsets
+from lisp_sdn.xtr import adopt, base_rules, compiler, guard_rules, rlocsets
 from lisp_sdn.xtr.cache import Entry, Node
+from lisp_sdn.xtr.guard_rules import Guarding
 from lisp_sdn.xtr.hosts import Host
 from lisp_sdn.xtr.pipeline import TableId
 from lisp_sdn.xtr.program import merge
@@ -209,7 +211,8 @@ def test_pending_destinations_are_metered_or_blocked() -> None:
 
 def test_a_switch_without_tunnel_or_ports_still_gets_a_pipeline() -> None:
     bare = Topology(0xA, None, (), (), Limits())
-    ruleset = merge([base_rules.static(bare)])
+    off = Guarding(GuardMode.OFF, SourceGuardSettings())
+    ruleset = merge([base_rules.static(bare), guard_rules.base(bare, off)])
     assert {rule.table for rule in ruleset.flows} == {0, 1, 2, 3, 4}
     assert len(ruleset.meters) == 3
 
