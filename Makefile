@@ -16,7 +16,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),--system)
 
 help:
 	@echo 'sudo make demo      build two LISP sites with Mininet and Open vSwitch, explain what happens'
-	@echo 'sudo make lab       the same network, with the Mininet prompt'
+	@echo 'sudo make lab       the same network, with the Mininet prompt; TOPOLOGY=multihomed: another one'
 	@echo 'sudo make test      everything below, as CI does'
 	@echo 'make check          ruff and mypy --strict'
 	@echo 'make unit           the unit tests: half a minute, neither root nor Open vSwitch'
@@ -36,8 +36,11 @@ root:
 demo: root setup
 	@$(PYTHON) mininet/two_sites.py --demo
 
+# Which topology `make lab` opens: two_sites, multihomed, ...
+TOPOLOGY ?= two_sites
+
 lab: root setup
-	@$(PYTHON) mininet/two_sites.py
+	@$(PYTHON) mininet/$(TOPOLOGY).py
 
 test: check unit deep labtest fuzz-brief
 

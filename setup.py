@@ -93,6 +93,7 @@ setup(
             "jsonschema>=4.20",
             "mypy>=1.10",
             "openapi-spec-validator>=0.7",
+            "pexpect>=4.9",
             "ruff>=0.6",
             "schemathesis>=4",
             "types-PyYAML",

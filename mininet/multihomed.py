@@ -32,8 +32,8 @@ CLI_HELP = """\
   core tshark -n -i athens-1 -d udp.port==4341,lisp-data     what enters athens by uplink 1
   b1 ping web                                                   (IPv6: b1 ping 2001:db8:e1::1)
   ctl lispctl policy apply my.yaml --why "trying it"            a policy of docs/policy.md
-  ctl lispctl policy explain --xtr berlin --from "[42] 10.2.0.1" --to "[42] 10.1.0.1"
-  ctl lispctl show map-cache berlin                             what berlin's xTR was answered
+  ctl lispctl policy explain --xtr='berlin' --from "[42] 10.2.0.1" --to "[42] 10.1.0.1"
+  ctl lispctl show map-cache --xtr='berlin'                           what berlin's xTR was answered
   exit                                                          removes everything
 
   my.yaml, for instance: berlin enters by uplink 1, everybody else by uplink 2

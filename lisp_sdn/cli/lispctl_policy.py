@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from http import HTTPStatus
 from typing import Any
 
 import click
@@ -142,17 +143,32 @@ def apply(session: Session, file: Any, why: str, who: str, force: bool) -> None:
     for entry in policies:
         site = entry["site"]
         tag = _etag(session, site) if force else seen.get(site)
-        session.client.send(
-            "PUT",
-            f"/policies/{segment(site)}",
-            json.dumps(entry).encode(),
-            query={"who": who, "why": why},
-            headers={"If-Match": tag} if tag else {"If-None-Match": "*"},
-        )
+        try:
+            session.client.send(
+                "PUT",
+                f"/policies/{segment(site)}",
+                json.dumps(entry).encode(),
+                query={"who": who, "why": why},
+                headers={"If-Match": tag} if tag else {"If-None-Match": "*"},
+            )
+        except Refused as error:
+            raise _not_made_from(site, error) from None
         if not session.as_json:
             console().print(f"applied the policy of {site}", soft_wrap=True)
     if session.as_json:
         print_json({"applied": [entry["site"] for entry in policies]})
+
+
+def _not_made_from(site: str, error: Refused) -> Exception:
+    """What to do about a policy that is not the one that a file was made from."""
+    if error.status != HTTPStatus.PRECONDITION_FAILED:
+        return error
+    return Failed(
+        f"site {site} has a policy that this file was not made from\n"
+        f"  lispctl policy show {site}    prints it, with the version to start from\n"
+        "  --force                       replaces it",
+        REFUSED,
+    )
 
 
 @policy.command()

@@ -64,7 +64,9 @@ def test_a_file_from_an_older_version_is_not_applied(ctl: Controller, file: str)
     assert ctl("policy", "apply", "-", *WHY, input=changed).exit_code == 0
     late = ctl("policy", "apply", "-", *WHY, input=shown)
     assert late.exit_code == 1
-    assert "If-Match" in late.stderr
+    assert "site east has a policy that this file was not made from" in late.stderr
+    assert "lispctl policy show east" in late.stderr
+    assert "--force" in late.stderr
     assert "ttl_minutes: 7" in ctl("policy", "show").stdout
     assert ctl("policy", "apply", file, *WHY).exit_code == 1, "no version, but there is a policy"
     assert ctl("policy", "apply", file, *WHY, "--force").exit_code == 0
