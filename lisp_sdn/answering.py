@@ -19,12 +19,13 @@ from lisp_sdn.model import UNUSABLE_PRIORITY, Act, Locator, Mapping
 from lisp_sdn.wire import Ecm, EidRecord, MapNotify, MapReply, MapRequest, decode
 from lisp_sdn.wire.understood import understood
 from lisp_sdn.xtr.outbox import XtrAction
+from lisp_sdn.xtr.requests import Order
 from lisp_sdn.xtr.underlay import ControlFrame, RlocChanged, Underlay
 from lisp_sdn.xtr.xtr import Xtr
 
 LISP_CONTROL_PORT = 4342
 
-AnyAction = XtrAction | ControlFrame | RlocChanged
+AnyAction = XtrAction | Order | ControlFrame | RlocChanged
 """For the edges, or for a core that the controller hands it to."""
 
 

@@ -48,6 +48,7 @@ from lisp_sdn.mapping.fastpath import FastPath, Found
 from lisp_sdn.mapping.store import Store
 from lisp_sdn.mapping.system import MapSystem
 from lisp_sdn.measures import Measures
+from lisp_sdn.mobility import Mobility
 from lisp_sdn.model import Requester
 from lisp_sdn.policing import Policing
 from lisp_sdn.policy import PolicyBook, PolicyEngine, Sites
@@ -63,7 +64,19 @@ from lisp_sdn.wire import (
     decode,
 )
 from lisp_sdn.wire.understood import understood
-from lisp_sdn.xtr.requests import Probe, Register, Resolve, Verify
+from lisp_sdn.xtr.requests import (
+    Admit,
+    Ask,
+    Forgotten,
+    HostRoute,
+    Leave,
+    Probe,
+    Register,
+    Resolve,
+    Sighted,
+    Sought,
+    Verify,
+)
 from lisp_sdn.xtr.underlay import ControlFrame, RlocChanged, Underlay
 from lisp_sdn.xtr.xtr import Xtr
 
@@ -118,6 +131,7 @@ class Controller:
             self.mapping, self.exchanges, self.xtrs, self._by_rloc, self._underlay_of
         )
         self.interworking = Interworking(config, self.rlocs, self.xtrs)
+        self.mobility = Mobility(config, lambda xtr: self.xtrs[xtr].connected_since is not None)
         self.inflow = Inflow()
         self._load_timer: float | None = None
         self._load_asked = 0.0
@@ -162,6 +176,7 @@ class Controller:
             return []
         done = self.policing.reconfigure(config, now)
         actions: list[AnyAction] = []
+        done += self._settle(self.mobility.leave(config), now)
         for register in self.fleet.withdrawn(before, config):
             actions += self._register(register, now)
         self.config = config
@@ -178,6 +193,7 @@ class Controller:
         self.measures.configure({n: x.settings.datapath_id for n, x in self.xtrs.items()})
         for xtr in self.xtrs.values():
             actions += xtr.rlocs_known(self._by_rloc, now)
+        actions += self.mobility.come(now)
         actions += [*self._rlocs_changed(now), *self._probing(now), Reconfigured(config)]
         return done + self._settle(actions, now)
 
@@ -297,6 +313,7 @@ class Controller:
             self.policing.next_timer(),
             self.rlocs.next_timer(),
             self.registering.next_timer(),
+            self.mobility.next_timer(),
             self._load_timer,
             self.alt_router.next_timer(),
             self.interworking.next_timer(),
@@ -319,6 +336,8 @@ class Controller:
             actions += self._ask_load(now)
         if _is_due(self.registering.next_timer(), now):
             actions += self.registering.handle_timer(now)
+        if _is_due(self.mobility.next_timer(), now):
+            actions += self.mobility.handle_timer(now)
         if _is_due(self.rlocs.next_timer(), now):
             actions += [*self.rlocs.handle_timer(now), *self._rlocs_changed(now)]
         for xtr in self.xtrs.values():
@@ -394,6 +413,10 @@ class Controller:
                     self.alt_router.arrived(action, now)
                     received = self.fast.receive(action.message, action.source, now)
                     todo.extendleft(reversed(received))
+                case Sighted() | Forgotten() | Sought():
+                    todo.extendleft(reversed(self.mobility.report(action, now)))
+                case Admit() | Leave() | Ask() | HostRoute():
+                    todo.extendleft(reversed(self.xtrs[action.xtr].carry_out(action, now)))
                 case ControlFrame():
                     todo.extendleft(reversed(self.answering.frame(action, now)))
                 case RlocChanged():
@@ -482,7 +505,7 @@ class Controller:
     def _register(self, action: Register, now: float) -> list[AnyAction]:
         """Sign the Map-Register of an ETR of ours and bring it to its Map-Servers."""
         settings = self.xtrs[action.xtr].settings
-        if self.registering.site(action.xtr) is None:
+        if self.registering.site(action.xtr, action.site) is None:
             return []
         if settings.map_servers:
             return [*self.registering.send(action, now)]

@@ -163,5 +163,6 @@ def _inputs(config: Config, settings: XtrSettings) -> tuple[object, ...]:
         config.registered_prefixes(settings),
         native.roles(config, settings),
         guarding(settings, config),
+        config.mobile_subnets,
         *(getattr(config, name) for name in parts),
     )

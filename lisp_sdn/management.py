@@ -9,6 +9,7 @@ from typing import Protocol
 
 from lisp_sdn.actions import Action, Dropped
 from lisp_sdn.address import EidPrefix, IPAddress, SourceDestPrefix
+from lisp_sdn.answering import AnyAction
 from lisp_sdn.config import Config
 from lisp_sdn.exchanges import Exchanges
 from lisp_sdn.inflow import Inflow
@@ -16,6 +17,7 @@ from lisp_sdn.interworking.interworking import Interworking
 from lisp_sdn.ledger import Ledger
 from lisp_sdn.mapping.system import MapSystem
 from lisp_sdn.measures import Measures
+from lisp_sdn.mobility import Mobility
 from lisp_sdn.model import Answer, Mapping, Requester
 from lisp_sdn.policing import Policing
 from lisp_sdn.registering import Registering
@@ -30,6 +32,7 @@ from lisp_sdn.views import (
     Inbound,
     MapCacheEntry,
     MappingEntry,
+    MobileEid,
     NativePortState,
     PetrState,
     ProxyItrState,
@@ -39,7 +42,6 @@ from lisp_sdn.views import (
     Status,
     XtrState,
 )
-from lisp_sdn.xtr.outbox import XtrAction
 from lisp_sdn.xtr.xtr import Xtr
 
 
@@ -53,6 +55,7 @@ class Running(Protocol):
     measures: Measures
     exchanges: Exchanges
     mapping: MapSystem
+    mobility: Mobility
     policing: Policing
     registering: Registering
     reloading: Reloading
@@ -68,7 +71,7 @@ class Running(Protocol):
     def undrain(self, rloc: IPAddress, now: float) -> list[Action]:
         """Let traffic come back to it."""
 
-    def settle(self, actions: Iterable[XtrAction], now: float) -> list[Action]:
+    def settle(self, actions: Iterable[AnyAction], now: float) -> list[Action]:
         """Carry out what one core asks of another."""
 
 
@@ -170,6 +173,10 @@ class Management:
         count, actions = self._controller.xtrs[xtr].forget(eid)
         return count, self._controller.settle(actions, now)
 
+    def mobile_eids(self, now: float) -> Iterator[MobileEid]:
+        """Where EIDs are that may roam."""
+        return self._controller.mobility.eids(now)
+
     def drain(self, rloc: IPAddress, now: float) -> list[Action]:
         """Let traffic leave an RLOC of ours while it is up."""
         return self._controller.drain(rloc, now)
@@ -215,7 +222,9 @@ class Management:
         cores = (xtr.counters() for xtr in self._controller.xtrs.values())
         measured = self._controller.measures.counters()
         native = self._controller.interworking.counters()
-        return chain(self._ledger.counters(), self._inventory.counters(), measured, native, *cores)
+        moved = self._controller.mobility.counters()
+        beside = chain(native, moved)
+        return chain(self._ledger.counters(), self._inventory.counters(), measured, beside, *cores)
 
     def gauges(self) -> dict[str, int]:
         """How much there is of what in the mapping system, by name."""

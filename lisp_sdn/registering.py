@@ -70,20 +70,24 @@ class Registering:
         """Whether any xTR of ours registers with Map-Servers of others."""
         return bool(self._servers)
 
-    def site(self, xtr: str) -> SiteSettings | None:
-        """The site that an xTR registers for."""
-        return self._config.site(self._settings[xtr].site or "")
+    def site(self, xtr: str, owner: str | None = None) -> SiteSettings | None:
+        """The site that an xTR registers for. owner: whose EIDs they are, if not of its own."""
+        return self._config.site(owner or self._settings[xtr].site or "")
 
     def name_of(self, xtr_id: int | None, site_id: int | None) -> str | None:
         """Which xTR of ours registers under these ids; None for another one."""
         if self._names is None:
-            sites = {name: self.site(name) for name in self._settings}
-            self._names = {self._ids(name, site): name for name, site in sites.items() if site}
+            # Host routes are registered for the site of the EID, whatever site the xTR is of.
+            self._names = {
+                self._ids(name, site): name
+                for name in self._settings
+                for site in self._config.sites
+            }
         return None if xtr_id is None or site_id is None else self._names.get((xtr_id, site_id))
 
     def message(self, register: Register, now: float, *, want_notify: bool = False) -> bytes:
         """The signed Map-Register. The xTR must have a site."""
-        site = self.site(register.xtr)
+        site = self.site(register.xtr, register.site)
         assert site is not None
         # Strictly increasing also across a restart, as long as the clock does not go back.
         self._nonce = max(self._nonce + 1, int(now * 1_000_000))
@@ -94,7 +98,7 @@ class Registering:
             nonce=self._nonce,
             records=register.records,
             proxy_reply=True,
-            merge=True,
+            merge=register.merge,
             want_notify=want_notify,
             xtr_id=xtr_id,
             site_id=site_id,
@@ -126,7 +130,7 @@ class Registering:
         if key is None:
             detail = f"Map-Notify with nonce {message.nonce:#x}: no such Map-Register is waiting"
             return [Dropped(WHERE, "unexpected_nonce", detail, str(source))]
-        refused = self._forged(message, data, key[0])
+        refused = self._forged(message, data, self._pending[key].register)
         if refused is not None:
             return [Dropped(WHERE, refused.reason, f"Map-Notify: {refused}", str(source))]
         del self._pending[key]
@@ -136,8 +140,8 @@ class Registering:
         waiting = self._pending.items()
         return next((k for k, item in waiting if item.nonce == nonce and k[1] == server), None)
 
-    def _forged(self, message: MapNotify, data: bytes, xtr: str) -> AuthError | None:
-        site = self.site(xtr)
+    def _forged(self, message: MapNotify, data: bytes, register: Register) -> AuthError | None:
+        site = self.site(register.xtr, register.site)
         assert site is not None
         key = site.authentication_keys[0]
         try:

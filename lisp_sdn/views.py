@@ -343,3 +343,38 @@ class Inbound:
     octets: int
     priority: int
     weight: int
+
+
+class MobileState(StrEnum):
+    """Where an EID that may roam is, and whether it may move.
+
+    HOME: at the only xTR of its subnet. STRETCHED: at one of several. AWAY: elsewhere.
+    HELD_DOWN: it moved too often, and stays. DUPLICATE: it was seen at two places at once.
+    """
+
+    HOME = "home"
+    STRETCHED = "stretched"
+    AWAY = "away"
+    HELD_DOWN = "held-down"
+    DUPLICATE = "duplicate"
+
+
+@dataclass(frozen=True, slots=True)
+class MobileEid:
+    """An EID of a subnet whose hosts may roam.
+
+    homes: the xTRs of its subnet. since: it is there; seen: last sign of it there; epoch seconds.
+    held_until: it does not move before. newcomer: the place that a duplicate was seen at.
+    """
+
+    eid: EidPrefix
+    xtr: str
+    port: str
+    mac: str
+    state: MobileState
+    homes: tuple[str, ...]
+    since: float
+    seen: float
+    moves: int
+    held_until: float | None = None
+    newcomer: str | None = None

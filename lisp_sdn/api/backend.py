@@ -31,6 +31,7 @@ from lisp_sdn.views import (
     Inbound,
     MapCacheEntry,
     MappingEntry,
+    MobileEid,
     NativePortState,
     PetrState,
     ProxyItrState,
@@ -174,6 +175,9 @@ class Backend(Protocol):
         self, xtr: str, eid: EidPrefix | SourceDestPrefix | None, now: float
     ) -> tuple[int, list[Action]]:
         """Forget the entry with exactly this key, or all. Returns how many went."""
+
+    def mobile_eids(self, now: float) -> Iterable[MobileEid]:
+        """Where EIDs are that may roam, in any order."""
 
     def drain(self, rloc: IPAddress, now: float) -> list[Action]:
         """Let traffic leave an RLOC of ours while it is up."""

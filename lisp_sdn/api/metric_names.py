@@ -50,6 +50,8 @@ XTR_COUNTERS = {
     "neighbours-primed": "Next hops asked for before their first packet",
     "arp-in": "ARP frames handled",
     "neighbour-discovery-in": "Neighbour discovery messages handled",
+    "hosts-admitted": "Hosts that came to a port that allows mobility",
+    "proxy-arp-out": "ARP and neighbour solicitations answered for EIDs that are elsewhere",
     "hosts-evicted": "Learned hosts removed to make room",
     "icmp-errors-out": "ICMP errors sent to hosts",
     "packets-too-big": "Packets too large for the underlay, whose sender was told",
@@ -60,6 +62,14 @@ XTR_COUNTERS = {
     "source-guard-unlisted": "Refused sources for which there was no room on the switch",
     "table-packets": "Packets looked up in a table, as the switch counts them; after map-cache, "
     "what it did not answer goes to miss",
+}
+
+MOBILITY_COUNTERS = {
+    "mobility-moves": "Times that an EID was seen at another place and moved there",
+    "mobility-duplicates": "Times that a newcomer was refused because the EID's place answers",
+    "mobility-held-down": "Times that an EID moved too often and was held down",
+    "mobility-gone": "EIDs whose host route was withdrawn because nobody answers",
+    "mobility-sightings-refused": "Sightings of EIDs that changed nothing, by whatever reason",
 }
 
 LABELLED_COUNTERS = {

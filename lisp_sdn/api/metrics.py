@@ -100,6 +100,7 @@ def _sites(backend: Backend, now: float) -> Iterator[Metric]:
 
 def _counters(backend: Backend) -> Iterator[Metric]:
     values: dict[str, dict[Labels, float]] = {name: {(): 0} for name in names.MAPPING_COUNTERS}
+    values.update((name, {(): 0}) for name in names.MOBILITY_COUNTERS)
     values["requesters-forgotten"] = {(): backend.gauges().get("requesters-forgotten", 0)}
     labelled = [name for name in names.XTR_COUNTERS if name != "table-packets"]
     for name in labelled:
@@ -137,6 +138,7 @@ def _counter(name: str, series: dict[Labels, float]) -> Metric:
 def _help(name: str) -> str:
     known = {
         **names.MAPPING_COUNTERS,
+        **names.MOBILITY_COUNTERS,
         **{f"xtr-{key}": text for key, text in names.XTR_COUNTERS.items()},
         **names.LABELLED_COUNTERS,
     }

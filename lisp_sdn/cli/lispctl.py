@@ -25,6 +25,7 @@ from lisp_sdn.cli._output import console, fields, print_json, uptime
 from lisp_sdn.cli.lispctl_change import clear, mapping, resolve
 from lisp_sdn.cli.lispctl_history import read_events
 from lisp_sdn.cli.lispctl_interworking import petr
+from lisp_sdn.cli.lispctl_mobility import mobile_eids
 from lisp_sdn.cli.lispctl_policy import policy
 from lisp_sdn.cli.lispctl_reload import reload
 from lisp_sdn.cli.lispctl_show import show
@@ -231,6 +232,7 @@ def completion(shell: str) -> None:
     click.echo(kind(main, {}, "lispctl", "_LISPCTL_COMPLETE").source())
 
 
+show.add_command(mobile_eids)
 for _command in (
     show,
     watch,

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from lisp_sdn.config.checks import check
 from lisp_sdn.config.limits import Limits, Reachability
+from lisp_sdn.config.mobility import MobileSubnet, MobilitySettings, Subnet, roaming_gateways
 from lisp_sdn.config.model import Config, ControlSettings, LogSettings, StoreSettings
 from lisp_sdn.config.policy_checks import check_policies
 from lisp_sdn.config.references import references
@@ -52,6 +53,8 @@ __all__ = [
     "Limits",
     "LocatorSettings",
     "LogSettings",
+    "MobileSubnet",
+    "MobilitySettings",
     "Name",
     "NetworkField",
     "NonceCheck",
@@ -63,6 +66,7 @@ __all__ = [
     "SiteSettings",
     "StaticMapping",
     "StoreSettings",
+    "Subnet",
     "Underlay",
     "UsePetr",
     "XtrRloc",
@@ -70,6 +74,7 @@ __all__ = [
     "check",
     "check_policies",
     "load",
+    "roaming_gateways",
 ]
 
 

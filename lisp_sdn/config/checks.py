@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from lisp_sdn.address import EidPrefix, IPAddress
 from lisp_sdn.alt_settings import check_alt, check_bgp
 from lisp_sdn.config.interworking import check_native, proxy_etr
+from lisp_sdn.config.mobility import check_mobility
 from lisp_sdn.config.model import Config
 from lisp_sdn.config.policy_checks import check_policies
 from lisp_sdn.config.references import no_site, unique
@@ -27,6 +28,7 @@ def check(config: Config) -> Iterator[Problem]:
         yield from _check_xtr(config, f"xtrs[{index}]", xtr)
         yield from check_native(config, f"xtrs[{index}]", xtr)
     yield from _check_petrs(config)
+    yield from check_mobility(config)
     yield from check_policies(config, config.policies)
     yield from check_rest(config.rest, [site.name for site in config.sites])
     yield from check_guard(config.source_guard)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import cached_property
 from typing import Literal
 
 from lisp_sdn.address import EidPrefix, Endpoint
 from lisp_sdn.alt_settings import AltSettings, BgpSettings
 from lisp_sdn.config.limits import Limits, Reachability
+from lisp_sdn.config.mobility import MobilitySettings, Subnet, mobile_subnets
 from lisp_sdn.config.sites import EidPrefixSettings, SiteSettings, StaticMapping
 from lisp_sdn.config.xtrs import UsePetr, XtrSettings
 from lisp_sdn.guard_settings import GleaningSettings, SourceGuardSettings
@@ -49,7 +51,8 @@ class Config(Settings):
     policy, one for each site. control: the LISP control sockets. rest: the REST interface. store:
     what outlives a restart. limits: every bound. log: log lines. bgp: the BGP speaker. alt: what is
     announced into the ALT. reachability: which RLOCs carry traffic. source_guard: who may send for
-    which source EID. gleaning: map-cache entries from received packets.
+    which source EID. gleaning: map-cache entries from received packets. mobility: hosts that
+    move between ports and sites.
     """
 
     sites: tuple[SiteSettings, ...] = ()
@@ -67,6 +70,7 @@ class Config(Settings):
     reachability: Reachability = Reachability()
     source_guard: SourceGuardSettings = SourceGuardSettings()
     gleaning: GleaningSettings = GleaningSettings()
+    mobility: MobilitySettings = MobilitySettings()
 
     def site(self, name: str) -> SiteSettings | None:
         """The site of this name."""
@@ -83,3 +87,18 @@ class Config(Settings):
             return xtr.eid_prefixes
         site = self.site(xtr.site)
         return site.eid_prefixes if site else ()
+
+    @cached_property
+    def mobile_subnets(self) -> tuple[Subnet, ...]:
+        """The subnets whose EIDs may roam."""
+        return mobile_subnets(self.xtrs, self.mobility)
+
+    def owner(self, eid: EidPrefix) -> tuple[SiteSettings, EidPrefixSettings] | None:
+        """The site whose EID-prefix covers an EID-prefix, the most specific one."""
+        found = [
+            (site, entry)
+            for site in self.sites
+            for entry in site.eid_prefixes
+            if entry.eid.covers(eid)
+        ]
+        return max(found, key=lambda item: item[1].eid.prefixlen, default=None)

@@ -64,7 +64,8 @@ class EidPort(Settings):
 
     name: interface name on the overlay bridge. iid: instance-ID of its hosts. gateways: the
     addresses, with the length of the subnet, that the xTR answers ARP and neighbour discovery for.
-    mac: of the gateway. allow_mobility: whether hosts may move here from other ports and sites.
+    mac: of the gateway. allow_mobility: whether hosts may move here from other such ports of
+    the instance-ID, and leave for them.
     """
 
     name: str = Field(min_length=1, max_length=15)

@@ -155,7 +155,8 @@ def hosts(installed: Ruleset) -> Iterator[Host]:
             and isinstance(address, IPv4Address | IPv6Address)
             and len(macs) == len(ports) == 1
         ):
-            yield Host(metadata[0] & IID_MASK, address, ports[0], str(macs[0]))
+            kept = rule.idle_timeout == 0
+            yield Host(metadata[0] & IID_MASK, address, ports[0], str(macs[0]), kept)
 
 
 def _number(value: object) -> int:

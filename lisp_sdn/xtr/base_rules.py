@@ -15,14 +15,11 @@ from lisp_sdn.rules import (
     FieldValue,
     FlowRule,
     MeterRule,
-    MoveField,
-    Output,
-    Port,
-    SetField,
     ToController,
     match,
 )
-from lisp_sdn.xtr import native, size
+from lisp_sdn.xtr import mobile_rules, native, size
+from lisp_sdn.xtr.arp import arp_responder
 from lisp_sdn.xtr.compiled import Compiled, eth_type, flow
 from lisp_sdn.xtr.frames import ETH_ARP, ETH_IPV6, ICMP, ICMPV6, ND_ADVERT, ND_SOLICIT
 from lisp_sdn.xtr.pipeline import FROM_TUNNEL, IID_MASK, MeterId, Punt, TableId
@@ -69,6 +66,7 @@ def static(topology: Topology) -> Compiled:
         )
     flows.extend(native.flows(topology))
     meters.extend(native.meters(topology))
+    flows.extend(mobile_rules.static(topology))
     sizes = size.rules(topology)
     return Compiled((*flows, *sizes.flows), meters=(*meters, *sizes.meters))
 
@@ -124,9 +122,9 @@ def _classify_port(port: AttachedPort) -> Iterable[FlowRule]:
         value=Punt.NEIGHBOUR,
         meter=MeterId.NEIGHBOUR,
     )
-    for gateway in port.gateways:
+    for gateway in port.interfaces:
         if isinstance(gateway.ip, IPv4Address):
-            yield _arp_responder(port, gateway.ip)
+            yield arp_responder(port, gateway.ip)
         else:
             yield flow(
                 table,
@@ -152,27 +150,6 @@ def _classify_port(port: AttachedPort) -> Iterable[FlowRule]:
         )
 
 
-def _arp_responder(port: AttachedPort, gateway: IPv4Address) -> FlowRule:
-    """Turn an ARP request for the gateway into its answer in the switch itself.
-
-    Hosts keep their gateway while the controller is down. The order of the actions matters: the
-    requester's addresses are moved before they are overwritten.
-    """
-    return flow(
-        TableId.CLASSIFY,
-        500,
-        match(in_port=port.number, eth_type=ETH_ARP, arp_op=1, arp_tpa=gateway),
-        MoveField("eth_src", "eth_dst", 48),
-        SetField("eth_src", port.mac),
-        SetField("arp_op", 2),
-        MoveField("arp_sha", "arp_tha", 48),
-        MoveField("arp_spa", "arp_tpa", 32),
-        SetField("arp_sha", port.mac),
-        SetField("arp_spa", gateway),
-        Output(Port.IN_PORT),
-    )
-
-
 def _local_common(topology: Topology) -> Iterable[FlowRule]:
     table = TableId.LOCAL_EIDS
     yield flow(table, 0, (), goto=TableId.MAP_CACHE)
@@ -186,7 +163,8 @@ def _local_common(topology: Topology) -> Iterable[FlowRule]:
                 meter=MeterId.ICMP,
                 value=Punt.TTL,
             )
-    gateways = {(port.iid, gateway) for port in topology.ports for gateway in port.gateways}
+    gateways = {(port.iid, gateway) for port in topology.ports for gateway in port.interfaces}
+    connected = {(port.iid, gateway) for port in topology.ports for gateway in port.gateways}
     for iid, gateway in gateways:
         version = gateway.version
         common: dict[str, FieldValue] = {
@@ -206,6 +184,8 @@ def _local_common(topology: Topology) -> Iterable[FlowRule]:
             value=Punt.GATEWAY,
         )
         yield flow(table, 290, match(**own))
+        if (iid, gateway) not in connected:
+            continue
         subnet = gateway.network
         yield flow(
             table,

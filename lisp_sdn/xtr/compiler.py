@@ -27,7 +27,7 @@ from lisp_sdn.rules import (
     ToGroup,
     match,
 )
-from lisp_sdn.xtr import native, rlocsets
+from lisp_sdn.xtr import mobile_rules, native, rlocsets
 from lisp_sdn.xtr.cache import TTL_UNLIMITED, Entry, Node, Via
 from lisp_sdn.xtr.compiled import Compiled, eth_type, flow
 from lisp_sdn.xtr.hosts import Host
@@ -70,7 +70,7 @@ def host_actions(host: Host, port: AttachedPort, in_port: int) -> tuple[RuleActi
 def local_eid(host: Host, topology: Topology) -> Compiled:
     """The rules of a local EID: delivery, and delivery out of the port that it came in by.
 
-    Only the first leaves by idle timeout; the other goes with it.
+    Only the first leaves by idle timeout; the others go with it.
     """
     port = topology.port(host.port)
     if port is None or port.iid != host.iid:
@@ -82,6 +82,7 @@ def local_eid(host: Host, topology: Topology) -> Compiled:
         f"ipv{version}_dst": host.address,
     }
     kind, table = CookieClass.LOCAL_EID, TableId.LOCAL_EIDS
+    beside = tuple(mobile_rules.host(host, port)) if port.mobility else ()
     return Compiled(
         (
             flow(
@@ -91,7 +92,7 @@ def local_eid(host: Host, topology: Topology) -> Compiled:
                 *host_actions(host, port, -1),
                 kind=kind,
                 value=host.iid,
-                idle_timeout=topology.limits.idle_timeout,
+                idle_timeout=0 if host.kept else topology.limits.idle_timeout,
                 notify_removed=True,
             ),
             flow(
@@ -102,6 +103,7 @@ def local_eid(host: Host, topology: Topology) -> Compiled:
                 kind=kind,
                 value=host.iid,
             ),
+            *beside,
         )
     )
 

@@ -5,7 +5,7 @@ Map-Requests for these prefixes are answered by the mapping system.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from lisp_sdn.address import EidPrefix, IPAddress
 from lisp_sdn.config import Config, XtrSettings
@@ -37,10 +37,12 @@ class Etr:
         self._out = outbox
         self._timers = timers
         self._down: frozenset[IPAddress] = frozenset()
+        self._host_routes: dict[EidPrefix, str] = {}
 
     def take_over(self, old: Etr) -> None:
-        """Go on where another one ends: what is down stays so."""
+        """Go on where another one ends: what is down stays so, and EIDs that came here too."""
         self._down = old._down
+        self._host_routes = dict(old._host_routes)
 
     def prefixes(self) -> tuple[EidPrefix, ...]:
         """The EID-prefixes that it registers."""
@@ -48,6 +50,9 @@ class Etr:
 
     def records(self) -> tuple[EidRecord, ...]:
         """What is registered: every EID-prefix with our RLOCs."""
+        return self._with_locators(self.prefixes())
+
+    def _with_locators(self, eids: Iterable[EidPrefix]) -> tuple[EidRecord, ...]:
         locators = tuple(
             Locator(
                 item.rloc,
@@ -58,23 +63,41 @@ class Etr:
             )
             for item in self._settings.rlocs
         )
-        return tuple(
-            EidRecord.from_mapping(Mapping(eid).with_locators(locators)) for eid in self.prefixes()
-        )
+        return tuple(EidRecord.from_mapping(Mapping(eid).with_locators(locators)) for eid in eids)
 
     def serves(self, eid: EidPrefix) -> bool:
         """Whether it is, or is in, one of these EID-prefixes."""
-        return any(own.covers(eid) for own in self.prefixes())
+        return eid in self._host_routes or any(own.covers(eid) for own in self.prefixes())
 
     def register(self, now: float) -> None:
         """Send the Map-Register that is due, and note when the next one is."""
         records = self.records()
-        if not records:
+        if not records and not self._host_routes:
             return
         self._timers.schedule(TIMER, now + REGISTER_INTERVAL)
+        if records:
+            self._send(records)
+        for site in sorted(set(self._host_routes.values())):
+            eids = [eid for eid, owner in self._host_routes.items() if owner == site]
+            self._send(self._with_locators(eids), site)
+
+    def _send(self, records: tuple[EidRecord, ...], site: str | None = None) -> None:
+        """site: of host routes, of which the newest registration counts and no union."""
         for part in split(records):
             self._out.counters["map-registers-out"] += 1
-            self._out.act(Register(self._settings.name, part))
+            self._out.act(Register(self._settings.name, part, site, merge=site is None))
+
+    def host_route(self, eid: EidPrefix, site: str | None, now: float) -> None:
+        """Register an EID that is here, whatever site it is of; site None: no longer."""
+        known = self._host_routes.get(eid)
+        if site is not None:
+            self._host_routes[eid] = site
+            self._send(self._with_locators((eid,)), site)
+            if self._timers.when(TIMER) is None:
+                self._timers.schedule(TIMER, now + REGISTER_INTERVAL)
+        elif known is not None:
+            del self._host_routes[eid]
+            self._send((EidRecord(eid, ttl_minutes=0),), known)
 
     def rlocs_changed(self, down: frozenset[IPAddress], now: float) -> None:
         """Tell Map-Servers of others, by the R-bit, which of our RLOCs are down.

@@ -54,12 +54,19 @@ def _other_answers(new: Xtr, old: Xtr) -> bool:
 
 
 def _hosts(new: Xtr, old: Xtr) -> None:
-    """Local EIDs behind ports that are still there, for the same tenant and subnet."""
+    """Local EIDs behind ports that are still there, for the same tenant and subnet.
+
+    Those that roam stay until the controller says otherwise, and so does what is known to be away.
+    """
+    new.away.update(old.away)
     for host in old.local_eids():
         port = new._topology.port(host.port)
         reached = new._topology.gateway_ports(host.iid, host.address)
-        if port is not None and any(found is port for found, _ in reached):
-            new._hosts.learn(host, proven=True)
+        if port is None or port.iid != host.iid:
+            continue
+        roams = port.mobility and port.gateway_for(host.address) is not None
+        if roams or any(found is port for found, _ in reached):
+            new._hosts.learn(replace(host, kept=host.kept and roams), proven=True)
 
 
 def _register(new: Xtr, old: Xtr, now: float) -> None:

@@ -22,12 +22,16 @@ HostKey = tuple[int, IPAddress]
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A local EID. port: OpenFlow port number. mac: of the host."""
+    """A local EID. port: OpenFlow port number. mac: of the host.
+
+    kept: it has a host route, and stays until the controller lets it go (host mobility).
+    """
 
     iid: int
     address: IPAddress
     port: int
     mac: str
+    kept: bool = False
 
     @property
     def key(self) -> HostKey:

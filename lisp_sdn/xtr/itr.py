@@ -161,7 +161,8 @@ class Itr:
         reason = self._why_dropped(entry, held)
         if reason is None and actions:
             self._out.counters["packets-released"] += 1
-            self._out.packet(held.frame, held.in_port, *actions)
+            in_port = Port.CONTROLLER if held.from_tunnel else held.in_port
+            self._out.packet(held.frame, in_port, *actions)
             return
         reason = reason or "no-flow"
         self._out.drop(reason, str(entry.key), str(held.source))
@@ -197,7 +198,10 @@ class Itr:
                 self._hold.put(key, held)
                 self._keeper.wait(entry, key)
             else:
-                through = (Output(Port.TABLE),)
+                # What has left the tunnel once does not enter the tables by it again.
+                through: tuple[RuleAction, ...] = (Output(Port.TABLE),)
+                if held.from_tunnel:
+                    through = self._actions_of(entry)
                 self._deliver(entry, iid, held, through, tell=held.source not in told)
                 told.add(held.source)
         for held in again:

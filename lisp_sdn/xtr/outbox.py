@@ -7,13 +7,13 @@ from typing import Any
 
 from lisp_sdn.actions import Action, Dropped, Event, PacketOut
 from lisp_sdn.rules import RuleAction
-from lisp_sdn.xtr.requests import Probe, Register, Resolve, Verify
+from lisp_sdn.xtr.requests import Probe, Register, Report, Resolve, Verify
 
-XtrAction = Action | Resolve | Register | Probe | Verify
+XtrAction = Action | Resolve | Register | Probe | Verify | Report
 
 Owner = tuple[str, Any]
-"""Owns rules: ("set", RLOC-set), ("cache", destination prefix), ("host", key), ("pending", key),
-("static", 0), ("guard", key or None)."""
+"""Owns rules: ("set", RLOC-set), ("cache", destination prefix), ("host", key), ("away", key),
+("pending", key), ("static", 0), ("guard", key or None)."""
 
 
 class Outbox:

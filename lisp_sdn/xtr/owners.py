@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from lisp_sdn.address import IPAddress
-from lisp_sdn.xtr import base_rules, compiler
+from lisp_sdn.xtr import base_rules, compiler, mobile_rules
 from lisp_sdn.xtr.cache import MapCache
 from lisp_sdn.xtr.compiled import Compiled
 from lisp_sdn.xtr.compiler import GroupOf
 from lisp_sdn.xtr.guard import KIND as GUARD
 from lisp_sdn.xtr.guard import SourceGuard
-from lisp_sdn.xtr.hosts import Hosts
+from lisp_sdn.xtr.hosts import HostKey, Hosts
 from lisp_sdn.xtr.outbox import Owner
 from lisp_sdn.xtr.queue import HoldQueue, Resolution, Resolutions, host_eid
 from lisp_sdn.xtr.rlocsets import RlocSet
@@ -21,7 +21,10 @@ STATIC: Owner = ("static", 0)
 
 
 class Owners:
-    """Reads the parts of an xTR; holds nothing itself. per_eid: packets held per destination."""
+    """Reads the parts of an xTR; holds nothing itself. per_eid: packets held per destination.
+
+    away: EIDs that are elsewhere.
+    """
 
     def __init__(
         self,
@@ -32,6 +35,7 @@ class Owners:
         hold: HoldQueue,
         per_eid: int,
         guard: SourceGuard,
+        away: Collection[HostKey],
     ) -> None:
         self._topology = topology
         self._hosts = hosts
@@ -40,12 +44,15 @@ class Owners:
         self._hold = hold
         self._per_eid = per_eid
         self._guard = guard
+        self._away = away
 
     def __iter__(self) -> Iterator[Owner]:
         yield STATIC
         yield from self._guard.owners()
         for host in self._hosts:
             yield ("host", host.key)
+        for key in self._away:
+            yield ("away", key)
         for node in self._cache.nodes():
             yield ("cache", node.destination)
         for resolution in self._resolutions.misses():
@@ -58,6 +65,8 @@ class Owners:
         for address in {source, destination}:
             if (iid, address) in self._hosts:
                 yield ("host", (iid, address))
+            if (iid, address) in self._away:
+                yield ("away", (iid, address))
         eid = host_eid(iid, destination)
         for prefix in {entry.destination for entry in self._cache.overlapping(eid)}:
             yield ("cache", prefix)
@@ -75,6 +84,8 @@ class Owners:
         if kind == "host":
             host = self._hosts.get(key)
             return compiler.local_eid(host, topology) if host else Compiled()
+        if kind == "away":
+            return mobile_rules.away(key) if key in self._away else Compiled()
         if kind == "cache":
             node = self._cache.node(key)
             return compiler.destination(node, topology, group_of) if node else Compiled()

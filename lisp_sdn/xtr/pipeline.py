@@ -26,7 +26,7 @@ from lisp_sdn.rules import (
     ToGroup,
     cookie_class,
 )
-from lisp_sdn.xtr.frames import ETH_ARP, ETH_IPV4, ETH_IPV6, ICMP, ICMPV6
+from lisp_sdn.xtr.frames import ETH_ARP, ETH_IPV4, ETH_IPV6, ICMP, ICMPV6, UDP
 
 IID_MASK = 0xFFFFFF
 FROM_TUNNEL = 1 << 24
@@ -35,6 +35,10 @@ METADATA_MASK = FROM_TUNNEL | IID_MASK
 """What a map-cache flow looks at: whence a packet came, but for the tunnel, is no concern of it."""
 
 ORIGIN_MASK = FROM_NATIVE | METADATA_MASK
+
+RE_ENCAPSULATED = 0
+"""The in_port of a packet out of the tunnel that goes on to where its EID has moved. Open vSwitch
+does not send a packet out by the port that it came in by; no port has this number."""
 
 
 class TableId(IntEnum):
@@ -63,6 +67,8 @@ class Punt(IntEnum):
     MISS = 6
     TOO_BIG = 7
     SOURCE = 8
+    ARRIVAL = 10
+    DHCP = 11
 
 
 class MeterId(IntEnum):
@@ -102,10 +108,12 @@ _DESTINATION = "metadata ipv4_dst ipv6_dst"
 TABLES = (
     Table(
         TableId.CLASSIFY,
-        "EID-facing port, tunnel or native port -> instance-ID; ARP answered; neighbour discovery "
-        "and ARP to the controller; addresses that must not be routed dropped",
+        "EID-facing port, tunnel or native port -> instance-ID; ARP answered; neighbour discovery, "
+        "ARP and, where hosts come and go, DHCP to the controller; addresses that must not be "
+        "routed dropped",
         _fields(
-            "in_port eth_dst arp_op arp_spa arp_tpa icmpv6_type ipv6_nd_target "
+            "in_port eth_dst eth_src arp_op arp_spa arp_tpa icmpv6_type ipv6_nd_target "
+            "udp_src udp_dst "
             "tunnel_id tun_ipv4_dst tun_ipv6_dst "
             "ipv4_src ipv4_dst ipv6_src ipv6_dst"
         ),
@@ -116,7 +124,7 @@ TABLES = (
     Table(
         TableId.SOURCE_GUARD,
         "EID-side: source is an EID of this port; tunnel-side: source EID fits source RLOC "
-        "(mode off: passes everything)",
+        "(mode off: passes everything); where hosts come and go, those unknown to the controller",
         _fields("in_port metadata ipv4_src ipv6_src tun_ipv4_src tun_ipv6_src eth_src"),
         frozenset((ToController,)),
         frozenset((TableId.LOCAL_EIDS,)),
@@ -125,7 +133,8 @@ TABLES = (
     Table(
         TableId.LOCAL_EIDS,
         "gateway addresses and spent TTL to the controller; local EID -> dec_ttl, MAC "
-        "addresses, port; connected subnet without a known host -> controller",
+        "addresses, port; EID that is elsewhere -> next table, also from the tunnel; connected "
+        "subnet without a known host -> controller",
         _fields("in_port nw_ttl icmpv4_type icmpv6_type " + _DESTINATION),
         frozenset((DecTtl, SetField, Output, ToController)),
         frozenset((TableId.MAP_CACHE,)),
@@ -200,6 +209,7 @@ _PREREQUISITES: dict[str, tuple[tuple[str, frozenset[int]], ...]] = {
         ("eth_type", frozenset((ETH_IPV6,))),
         ("ip_proto", frozenset((ICMPV6,))),
     ),
+    **dict.fromkeys(("udp_src", "udp_dst"), (("ip_proto", frozenset((UDP,))),)),
     "ipv6_nd_target": (("icmpv6_type", frozenset((135, 136))),),
 }
 _ALWAYS = frozenset(("eth_type", "ip_proto"))

@@ -143,14 +143,29 @@ def neighbour_advertisement(
     mac: str, gateway: IPv6Address, asker: IPv6Address, asker_mac: str
 ) -> bytes:
     """The gateway's answer: router, override, solicited unless the asker has no address yet."""
+    return _advertisement(0xE0, 0xA0, mac, gateway, asker, asker_mac)
+
+
+def _advertisement(
+    answer: int, unsolicited: int, mac: str, target: IPv6Address, asker: IPv6Address, asker_mac: str
+) -> bytes:
     solicited = not asker.is_unspecified
     destination = asker if solicited else ALL_NODES
     destination_mac = asker_mac if solicited else multicast_mac(ALL_NODES)
-    flags = 0xE0 if solicited else 0xA0
-    rest = bytes((flags, 0, 0, 0)) + gateway.packed + b"\x02\x01" + mac_bytes(mac)
-    message = icmpv6(gateway, destination, 136, 0, rest)
-    packet = ipv6(gateway, destination, ICMPV6, message, hop_limit=255)
+    flags = answer if solicited else unsolicited
+    rest = bytes((flags, 0, 0, 0)) + target.packed + b"\x02\x01" + mac_bytes(mac)
+    message = icmpv6(target, destination, 136, 0, rest)
+    packet = ipv6(target, destination, ICMPV6, message, hop_limit=255)
     return ethernet(destination_mac, mac, ETH_IPV6, packet)
+
+
+def proxy_advertisement(mac: str, target: IPv6Address, asker: IPv6Address, asker_mac: str) -> bytes:
+    """The gateway stands in for a host that is elsewhere (RFC 4861 section 7.2.8).
+
+    With the override flag: its neighbours may still know its own MAC address. asker: unspecified
+    for an unsolicited advertisement.
+    """
+    return _advertisement(0x60, 0x20, mac, target, asker, asker_mac)
 
 
 def icmp_error(kind: str, source: IPAddress, about: Ip, mtu: int = 0) -> bytes:

@@ -1,11 +1,14 @@
-"""What an xTR asks of the mapping system; the controller carries it there."""
+"""What an xTR asks of the controller, and what the controller decides for it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from lisp_sdn.address import EidPrefix, IPAddress
 from lisp_sdn.wire import EidRecord, MapRequest
+from lisp_sdn.xtr.hosts import Host, HostKey
+from lisp_sdn.xtr.queue import Held
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +26,16 @@ class Resolve:
 
 @dataclass(frozen=True, slots=True)
 class Register:
-    """Register these EID-records with the site's Map-Servers (RFC 9301 section 5.6)."""
+    """Register these EID-records with a site's Map-Servers (RFC 9301 section 5.6).
+
+    site: whose EIDs they are; None: of the xTR's own site. merge: beside what other ETRs register
+    (RFC 9301 section 5.6, M-bit), or instead of it.
+    """
 
     xtr: str
     records: tuple[EidRecord, ...]
+    site: str | None = None
+    merge: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +55,92 @@ class Verify:
     xtr: str
     eid: EidPrefix
     rloc: IPAddress
+
+
+# --- host mobility -----------------------------------------------------------------------
+
+
+class Sign(StrEnum):
+    """By what an EID was seen. ANSWER: it answered a question of ours; ADOPTED: it was known to the
+    controller before its restart."""
+
+    ARP = "arp"
+    NEIGHBOUR = "neighbour-discovery"
+    DHCP = "dhcp"
+    PACKET = "packet"
+    ANSWER = "answer"
+    ADOPTED = "adopted"
+
+
+@dataclass(frozen=True, slots=True)
+class Sighted:
+    """An EID was seen at a port that allows mobility.
+
+    port: its name. held: the packet that showed it, to be sent on if it may stay there.
+    """
+
+    xtr: str
+    port: str
+    host: Host
+    sign: Sign
+    held: Held | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """A host at a port that allows mobility was silent for long, or had to make room."""
+
+    xtr: str
+    key: HostKey
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """A packet or ARP request is for an EID of a connected subnet that nobody here has."""
+
+    xtr: str
+    key: HostKey
+
+
+@dataclass(frozen=True, slots=True)
+class Admit:
+    """The host is here now. held: as in `Sighted`."""
+
+    xtr: str
+    host: Host
+    held: Held | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """The host is not here, or no longer. away: the map-cache knows where; what comes for it goes
+    on to there."""
+
+    xtr: str
+    key: HostKey
+    away: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Ask by ARP or neighbour discovery whether an EID is there; an answer is `Sighted`.
+
+    port: name of the port; "" for all ports of its subnet.
+    """
+
+    xtr: str
+    key: HostKey
+    port: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostRoute:
+    """Register the EID as one of this xTR's, for the site that it belongs to; None: no longer."""
+
+    xtr: str
+    eid: EidPrefix
+    site: str | None
+
+
+Order = Admit | Leave | Ask | HostRoute
+Report = Sighted | Forgotten | Sought

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Any
+from typing import Any, cast
 
 from lisp_sdn.actions import PacketIn
 from lisp_sdn.address import IPAddress
@@ -298,7 +298,6 @@ class _Walk:
     def __init__(self, switch: SimulatedSwitch, frame: bytes, in_port: int, choose: Choose) -> None:
         self.switch = switch
         self.frame = frame
-        self.in_port = in_port
         self.choose = choose
         self.trace = Trace()
         self.fields: Fields = {"in_port": in_port, "metadata": 0, "tunnel_id": 0}
@@ -336,7 +335,7 @@ class _Walk:
             if self.trace.ended:
                 return
             if isinstance(action, SetField):
-                self.fields[action.field] = action.value
+                self._set(action.field, action.value)
             elif isinstance(action, MoveField):
                 self.fields[action.destination] = self.fields[action.source]
             elif isinstance(action, DecTtl):
@@ -357,6 +356,13 @@ class _Walk:
                 self._output(action.port)
             else:
                 raise NotImplementedError(type(action).__name__)
+
+    def _set(self, name: str, value: FieldValue) -> None:
+        if name.startswith("tun_") and int(cast("IPAddress", value)) == 0:
+            # An outer address of zeros is none: that of the other family counts.
+            self.fields.pop(name, None)
+            return
+        self.fields[name] = value
 
     def _dec_ttl(self) -> None:
         if self.fields["nw_ttl"] <= 1:
@@ -382,12 +388,12 @@ class _Walk:
             self.frame = rebuild(self.frame, self.fields)
             self.tables()
             return
-        if port == self.in_port:
+        if port == self.fields["in_port"]:
             # OpenFlow 1.3 section 5.12: only IN_PORT sends a packet back.
             return
         self.trace.sent.append(
             Sent(
-                self.in_port if port == Port.IN_PORT else port,
+                self.fields["in_port"] if port == Port.IN_PORT else port,
                 rebuild(self.frame, self.fields),
                 self.fields["tunnel_id"],
                 *self._tunnel(),
@@ -408,7 +414,7 @@ class _Walk:
                 self.switch.datapath_id,
                 rule.table if rule else 0,
                 rule.cookie if rule else 0,
-                self.in_port,
+                self.fields["in_port"],
                 rebuild(self.frame, self.fields),
                 self.fields["metadata"],
                 self.fields["tunnel_id"],

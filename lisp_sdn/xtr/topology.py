@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface
 
 from lisp_sdn.actions import PortInfo
 from lisp_sdn.address import EidPrefix, IPAddress, IPNetwork
-from lisp_sdn.config import Limits, XtrSettings
+from lisp_sdn.config import Limits, Subnet, XtrSettings, roaming_gateways
 from lisp_sdn.config.xtrs import DEFAULT_MTU
 
 Interface = IPv4Interface | IPv6Interface
@@ -16,13 +16,31 @@ Interface = IPv4Interface | IPv6Interface
 
 @dataclass(frozen=True, slots=True)
 class AttachedPort:
-    """An EID-facing port that exists. number: OpenFlow port number; mac: of the gateway."""
+    """An EID-facing port that exists. number: OpenFlow port number; mac: of the gateway.
+
+    mobility: hosts come and go here. roaming: the gateways of those that are at home elsewhere.
+    """
 
     number: int
     name: str
     iid: int
     mac: str
     gateways: tuple[Interface, ...]
+    mobility: bool = False
+    roaming: tuple[Interface, ...] = ()
+
+    @property
+    def interfaces(self) -> tuple[Interface, ...]:
+        """The gateways of all EIDs that hosts at this port may have; their subnets are those EIDs.
+
+        A host beside that is none of this port's.
+        """
+        return (*self.gateways, *self.roaming)
+
+    def gateway_for(self, address: IPAddress) -> Interface | None:
+        """The gateway of an EID at this port; None if no host here may have it."""
+        found = [item for item in self.interfaces if address in item.network]
+        return max(found, key=lambda item: item.network.prefixlen, default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,14 +152,23 @@ class Topology:
             gateway.ip == address
             for port in self.ports
             if port.iid == iid
-            for gateway in port.gateways
+            for gateway in port.interfaces
         )
+
+    @property
+    def mobility(self) -> bool:
+        """Whether hosts may come and go at some port."""
+        return any(port.mobility for port in self.ports)
 
     def speaker(self, iid: int, version: int, near: IPAddress | None = None) -> Speaker | None:
         """Port and gateway address in whose name an ICMP message is sent, best near `near`."""
         if near is not None:
             for port, gateway in self.gateway_ports(iid, near):
                 return Speaker(port, gateway.ip)
+            for port in self.ports:
+                roaming = port.gateway_for(near) if port.iid == iid else None
+                if roaming is not None:
+                    return Speaker(port, roaming.ip)
         for port in self.ports:
             if port.iid == iid:
                 for gateway in port.gateways:
@@ -165,12 +192,24 @@ def build(
     down: frozenset[IPAddress] = frozenset(),
     drained: frozenset[IPAddress] = frozenset(),
     roles: tuple[NativeRole, ...] = (),
+    mobile: Sequence[Subnet] = (),
 ) -> Topology:
-    """Join settings with a switch's ports; configured ports that it lacks are left out."""
+    """Join settings with a switch's ports; configured ports that it lacks are left out.
+
+    mobile: the subnets whose EIDs may roam.
+    """
     there = {port.name: port for port in ports}
     numbers = {name: port.number for name, port in there.items()}
     attached = tuple(
-        AttachedPort(numbers[port.name], port.name, port.iid, port.mac, port.gateways)
+        AttachedPort(
+            numbers[port.name],
+            port.name,
+            port.iid,
+            port.mac,
+            port.gateways,
+            port.allow_mobility,
+            roaming_gateways(port, mobile),
+        )
         for port in sorted(settings.eid_ports, key=lambda port: port.name)
         if port.name in numbers
     )

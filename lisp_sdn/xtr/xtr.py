@@ -48,19 +48,20 @@ from lisp_sdn.xtr.gleaner import Gleaner
 from lisp_sdn.xtr.guard import KIND as GUARD
 from lisp_sdn.xtr.guard import SourceGuard
 from lisp_sdn.xtr.guard_rules import guarding
-from lisp_sdn.xtr.hosts import Host, Hosts
+from lisp_sdn.xtr.hosts import Host, HostKey, Hosts
 from lisp_sdn.xtr.itr import Itr
 from lisp_sdn.xtr.keeper import ADOPTED_LIFETIME, CacheKeeper, Record
 from lisp_sdn.xtr.neighbours import Neighbours
 from lisp_sdn.xtr.outbox import Outbox, Owner, XtrAction
 from lisp_sdn.xtr.owners import Owners
 from lisp_sdn.xtr.petr import Petrs
-from lisp_sdn.xtr.pipeline import FROM_TUNNEL, IID_MASK, Punt
+from lisp_sdn.xtr.pipeline import FROM_TUNNEL, IID_MASK, RE_ENCAPSULATED, Punt
 from lisp_sdn.xtr.program import Program, set_owner
 from lisp_sdn.xtr.queue import Held, HoldQueue, host_eid
 from lisp_sdn.xtr.reachability import Prober
 from lisp_sdn.xtr.reconcile import FlowKey, changes_to
-from lisp_sdn.xtr.requests import Verify
+from lisp_sdn.xtr.requests import Forgotten, Order, Sighted, Sign, Verify
+from lisp_sdn.xtr.roaming import Roaming
 from lisp_sdn.xtr.timers import Timers
 from lisp_sdn.xtr.toobig import TooBig
 from lisp_sdn.xtr.verdicts import SourceVerdict
@@ -85,7 +86,10 @@ class Xtr:
         self.connected_since: float | None = None
         self._limits = limits
         self._ports: dict[str, PortInfo] = {}
-        self._topology = topology.build(settings, limits, (), roles=native.roles(config, settings))
+        self._mobile = config.mobile_subnets
+        self._topology = topology.build(
+            settings, limits, (), roles=native.roles(config, settings), mobile=self._mobile
+        )
         self._early: deque[PacketIn] = deque(maxlen=limits.held_packets_total)
         self._checked: tuple[str, ...] = ()
         self._central: frozenset[IPAddress] = frozenset()
@@ -96,7 +100,11 @@ class Xtr:
         hold = self._hold = HoldQueue(limits.held_packets_per_eid, limits.held_packets_total)
         common = (self._out, self._timers, lambda: self._topology)
         self._neighbours = Neighbours(*common, self._next_hops, limits.neighbour_prime_delay)
-        self._gateway = Gateway(*common, self._hosts, hold, limits.pending_resolutions)
+        self.away: set[HostKey] = set()
+        """EIDs of connected subnets, or that were here, which are elsewhere now."""
+        self._gateway = Gateway(
+            *common, self._hosts, hold, limits.pending_resolutions, self.away, self._reassert
+        )
         self._too_big = TooBig(self._out, lambda: self._topology, self._gateway)
         petrs = Petrs(settings, config.use_petr)
         self._keeper = CacheKeeper(self._cache, *common, self._neighbours, petrs, embedded=embedded)
@@ -126,6 +134,16 @@ class Xtr:
             embedded=embedded,
         )
         self._itr.source_known = self.guard.answered
+        self._roaming = Roaming(
+            self._out,
+            lambda: self._topology,
+            self._hosts,
+            self._gateway,
+            self._itr,
+            self._etr,
+            hold,
+            self.away,
+        )
         self._owners = Owners(
             lambda: self._topology,
             self._hosts,
@@ -134,6 +152,7 @@ class Xtr:
             hold,
             limits.held_packets_per_eid,
             self.guard,
+            self.away,
         )
         self._program = Program(self._owners.compile, self._owners.rloc_sets)
         reachability = config.reachability
@@ -220,6 +239,7 @@ class Xtr:
             self._topology.down,
             self._topology.drained,
             self._topology.roles,
+            self._mobile,
         )
 
     # --- reachability ------------------------------------------------------------------------
@@ -276,6 +296,8 @@ class Xtr:
             port = self._topology.port(host.port)
             if port is not None and port.iid == host.iid and host.key not in self._hosts:
                 self._hosts.learn(host, proven=False)
+                if port.mobility:
+                    self._out.act(Sighted(self.settings.name, port.name, host, Sign.ADOPTED))
 
     def checked(self, problems: tuple[str, ...], now: float) -> list[XtrAction]:
         """What the edges found wrong with the switch beyond its ports; () when they looked again
@@ -327,15 +349,16 @@ class Xtr:
         frame = parse_ethernet(event.frame)
         port = self._topology.port(event.in_port)
         known = port or self._topology.native_port(event.in_port)
-        if known is None and event.in_port != self._topology.tunnel_port:
+        through = (self._topology.tunnel_port, RE_ENCAPSULATED)
+        if known is None and event.in_port not in through:
             self._out.drop("unknown-port", f"port {event.in_port}")
             return
         kind = cookie_class(event.cookie)
         punt = event.cookie & 0xFF if kind is CookieClass.PIPELINE else Punt.MISS
         if punt == Punt.ARP and port is not None:
-            self._gateway.arp(frame, port, now)
+            self._gateway.arp(frame, port)
         elif punt == Punt.NEIGHBOUR and port is not None:
-            self._gateway.neighbour(frame, port, now)
+            self._gateway.neighbour(frame, port)
         elif kind in (CookieClass.PIPELINE, CookieClass.PENDING, CookieClass.MAP_CACHE):
             self._ip_packet(event, frame, port, punt, now)
         else:
@@ -351,9 +374,16 @@ class Xtr:
     ) -> None:
         packet = parse_ip(frame.payload)
         iid = port.iid if port else (event.metadata or event.tunnel_id) & IID_MASK
+        tunnel = event.in_port in (self._topology.tunnel_port, RE_ENCAPSULATED)
+        held = Held(event.frame, event.in_port, packet.source, tunnel)
+        if port is not None and punt == Punt.DHCP:
+            self._gateway.dhcp(frame, packet, port)
+            return
+        if port is not None and punt == Punt.ARRIVAL:
+            self._gateway.arrival(frame, packet, port, held)
+            return
         if port is not None:
-            self._gateway.seen(frame, packet, port, now)
-        held = Held(event.frame, event.in_port, packet.source, port is None)
+            self._gateway.seen(frame, packet, port)
         if punt == Punt.SOURCE:
             self.guard.packet(event, packet, iid, now)
         elif punt == Punt.TTL:
@@ -388,6 +418,8 @@ class Xtr:
             self._out.counters["flows-reasserted"] += 1
         elif owner[0] == "host":
             self._hosts.forget(owner[1])
+            if self._topology.mobility:
+                self._out.act(Forgotten(self.settings.name, owner[1]))
         elif owner[0] == "cache":
             self._idle_entry(owner[1], key)
         return self._finish()
@@ -498,6 +530,11 @@ class Xtr:
         """Forget the map-cache entry with exactly this key, or all. Returns how many went."""
         count = self._itr.forget(key)
         return count, self._finish()
+
+    def carry_out(self, order: Order, now: float) -> list[XtrAction]:
+        """What the controller decided about an EID that comes or goes."""
+        self._roaming.carry_out(order, now)
+        return self._finish()
 
     # --- timers ------------------------------------------------------------------------------
 

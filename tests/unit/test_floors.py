@@ -46,6 +46,7 @@ FLOORS = {
     "trace": 8,
     "alt_router": 8,
     "registering": 8,
+    "mobility": 8,
     "rlocs": 8,
     "fleet": 8,
     "reloading": 9,

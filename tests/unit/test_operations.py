@@ -12,6 +12,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 
 SAID = (
     r'\b_?drop\(\s*"([a-z_-]+)"',
+    r'\b_refuse\(\s*"([a-z_-]+)"',
     r'\bRefused\(\s*"([a-z_-]+)"',
     r'\bDropped\(\s*(?:f?"[^"]*"|[\w.]+),\s*"([a-z_-]+)"',
     r'\bgive_up\([^,"]+, "([a-z_-]+)"',

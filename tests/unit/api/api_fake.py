@@ -49,6 +49,8 @@ from lisp_sdn.views import (
     LocatorStatus,
     MapCacheEntry,
     MappingEntry,
+    MobileEid,
+    MobileState,
     NativePortState,
     Origin,
     PetrState,
@@ -113,6 +115,7 @@ class FakeBackend:
         self.asked: list[tuple[EidPrefix, Requester]] = []
         self.steps = 0
         self.noted: list[Dropped] = []
+        self.mobile: list[MobileEid] = []
         self.journal = MemoryStore()
         self.told: list[EidPrefix] = []
         self.cores = {x.name: Xtr(x, SETTINGS, random.Random(1)) for x in self.settings.xtrs}
@@ -280,6 +283,9 @@ class FakeBackend:
         yield NativePortState("xtr-west", 42, "native0", True, some, some, none, sites, some, some)
         yield NativePortState("xtr-east", 42, "native0", None, none, none, none, (), none, none)
 
+    def mobile_eids(self, now: float) -> Iterable[MobileEid]:
+        return self.mobile
+
     def inbound(self) -> Iterable[Inbound]:
         for xtr in self.settings.xtrs:
             for entry in xtr.rlocs:
@@ -333,6 +339,20 @@ def filled() -> FakeBackend:
         flows=9,
         groups=1,
     )
+    mac, homes = "02:00:00:00:01:01", ("xtr-east",)
+    backend.mobile = [
+        MobileEid(eid(text), "xtr-west", "eth1", mac, kind, homes, NOW - since, NOW - 5, 3, *more)
+        for text, kind, since, more in (
+            ("[42] 10.1.0.7/32", MobileState.AWAY, 90, ()),
+            ("[42] 10.1.0.5/32", MobileState.HELD_DOWN, 60, (NOW + 30,)),
+            (
+                "[42] 10.1.0.6/32",
+                MobileState.DUPLICATE,
+                60,
+                (None, "xtr-east eth1 02:00:00:00:66:66"),
+            ),
+        )
+    ]
     backend.problems = [
         "xTR xtr-east: tunnel port lisp0 is missing",
         "xTR xtr-west: the switch is not connected",

@@ -348,3 +348,22 @@ def test_sysdump_collects_everything_without_secrets(own: Controller, tmp_path: 
     again = own("sysdump", str(file))
     assert again.exit_code == 2
     assert "exists already" in again.stderr
+
+
+# --- mobile EIDs -------------------------------------------------------------------------
+
+
+def test_show_mobile_eids(ctl: Controller) -> None:
+    lines = cells(ctl("show", "mobile-eids").stdout)
+    assert lines[0] == [
+        *("EID", "xTR", "Port", "MAC address", "State", "Since", "Seen", "Moves", "Note")
+    ]
+    mac = "02:00:00:00:01:01"
+    assert lines[1] == [
+        *("[42] 10.1.0.5/32", "xtr-west", "eth1", mac, "held-down", "00:01:00", "00:00:05", "3"),
+        "may move in 00:00:30",
+    ]
+    assert lines[2][-1] == "also at xtr-east eth1 02:00:00:00:66:66"
+    assert lines[3][4:] == ["away", "00:01:30", "00:00:05", "3", "-"]
+    (away,) = json.loads(ctl("--json", "show", "mobile-eids", "--state", "away").stdout)
+    assert away["eid"] == "[42] 10.1.0.7/32"
