@@ -83,8 +83,7 @@ LABELLED_COUNTERS = {
     "interworking-octets": "Octets of a native port, by way, without tunnel headers",
     "source-guard-packets": "Packets whose source does not fit where they came from, by reason; "
     "dropped in mode enforce, passed in mode count",
-    "policy-rule-hits": "EID-records answered by a policy rule; what the fast path repeated is "
-    "left out",
+    "policy-rule-hits": "EID-records answered by a policy rule",
 }
 
 MAPPING_GAUGES = {

@@ -24,7 +24,7 @@ from typing import Protocol, runtime_checkable
 
 from lisp_sdn.actions import Action, SendControl
 from lisp_sdn.address import EidPrefix, Endpoint
-from lisp_sdn.mapping.fastrecords import KnownRequester, Records, Slot
+from lisp_sdn.mapping.fastrecords import Hits, KnownRequester, Records, Slot
 from lisp_sdn.mapping.intake import LIMIT_HINTS, repeat_key, requester_of, usable_rlocs
 from lisp_sdn.mapping.system import MapSystem
 from lisp_sdn.mapping.table import code_of
@@ -124,6 +124,7 @@ class FastPath:
         self._timed: list[tuple[Records, int]] = []
         self._refused: dict[str, tuple[int, bytes]] = {}
         self._counted = 0
+        self._hits: dict[tuple[str, str], Hits] = {}
 
     def configure(self, own: Container[bytes]) -> None:
         """Go on after `system.reconfigure`."""
@@ -145,6 +146,8 @@ class FastPath:
         """Forget everything that was learned."""
         for records in self._records.values():
             records.clear()
+        self._report_hits()
+        self._hits.clear()
         self._forget_requesters()
         self._groups.clear()
         self._expire()
@@ -227,6 +230,7 @@ class FastPath:
             if slot is None:
                 return None
         record: bytes | None = slot.record
+        hits = slot.hits
         group = slot.group
         if group is not None:
             if requester.group is group:
@@ -234,7 +238,8 @@ class FastPath:
             else:
                 found = self._class_of(requester, group)
             if found != slot.found:
-                record = slot.others.get(found) if slot.others is not None else None
+                other = slot.others.get(found) if slot.others is not None else None
+                record, hits = other if other is not None else (None, None)
         rloc = requester.rloc
         if (
             record is None
@@ -254,6 +259,8 @@ class FastPath:
                 ):
                     self._note(slot, requester, records)
                 self.answered += 1
+                if hits is not None:
+                    hits[0] += 1
                 return _REPLY_HEAD + nonce + record, rloc, port
             reason = "rate-limited-eid"
         self._refused[reason] = (self._refused.get(reason, (0, b""))[0] + 1, rloc)
@@ -370,11 +377,19 @@ class FastPath:
         found = None if slot.group is None else self._class_of(requester, slot.group)
         if not known:
             slot.found = found
-        slot.learn(found, record)
+        slot.learn(found, record, self._hits_of(eid, requester, now) if found is not None else None)
         self.learned += 1
         if until < inf:
             self._timed.append((records, code))
             self._deadline = min(self._deadline, until)
+
+    def _hits_of(self, eid: EidPrefix, requester: KnownRequester, now: float) -> Hits | None:
+        """Where the rule counts that decides for this requester."""
+        rule = self.system.answer(eid, requester.itself, now).rule
+        owner = self.system.sites.owner(eid)
+        if rule is None or owner is None:
+            return None
+        return self._hits.setdefault((owner.site.name, rule), [0])
 
     def _holds_until(self, eid: EidPrefix, requester: KnownRequester, now: float) -> float:
         """Until when the same octets are right: a time window also shortens the TTL."""
@@ -391,6 +406,7 @@ class FastPath:
     def report(self, now: float) -> list[Action]:
         """Add what was answered and refused here to the counters of the MapSystem."""
         report = self.system.report
+        self._report_hits()
         answered, self._counted = self.answered - self._counted, self.answered
         refused, self._refused = self._refused, {}
         asked = answered + sum(count for count, _ in refused.values())
@@ -404,6 +420,11 @@ class FastPath:
             actions.append(report.drop(reason, f"{hint} ({count} times)", ip_address(rloc), now))
             report.count(f"dropped-{reason}", count - 1)
         return actions
+
+    def _report_hits(self) -> None:
+        for rule, hits in self._hits.items():
+            self.system.report.rule_hits[rule] += hits[0]
+            hits[0] = 0
 
 
 def _peek(data: bytes) -> Peeked | None:

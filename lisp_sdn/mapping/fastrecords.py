@@ -34,34 +34,40 @@ class KnownRequester:
         self.classes: dict[Hashable, Hashable] = {}
 
 
+Hits = list[int]
+"""One number that many slots share: EID-records sent by a policy rule, not reported yet."""
+
+
 class Slot:
     """What is kept for a registered EID-prefix.
 
     prefix: as `Requesters` names it. group: whose policy decides about it; None: nobody's. record:
     the EID-record that was learned first, found: for which class of requesters (None where there
-    is no policy). others: the EID-records of other classes, None while there are none. told,
-    generation: who was told, see `Requesters.note`.
+    is no policy). hits: of the rule that decided, None without one. others: EID-records and hits of
+    other classes, None while there are none. told, generation: who was told, see
+    `Requesters.note`.
     """
 
-    __slots__ = ("found", "generation", "group", "others", "prefix", "record", "told")
+    __slots__ = ("found", "generation", "group", "hits", "others", "prefix", "record", "told")
 
     def __init__(self, prefix: PrefixKey, group: Hashable | None, record: bytes) -> None:
         self.prefix = prefix
         self.group = group
         self.record = record
         self.found: Hashable | None = None
-        self.others: dict[Hashable, bytes] | None = None
+        self.hits: Hits | None = None
+        self.others: dict[Hashable, tuple[bytes, Hits | None]] | None = None
         self.generation: object = None
         self.told: dict[bytes, bytes | None] = {}
 
-    def learn(self, found: Hashable | None, record: bytes) -> None:
+    def learn(self, found: Hashable | None, record: bytes, hits: Hits | None) -> None:
         """Keep the EID-record of a class."""
         if found == self.found:
-            self.record = record
+            self.record, self.hits = record, hits
             return
         if self.others is None:
             self.others = {}
-        self.others[found] = record
+        self.others[found] = record, hits
 
 
 class Records:

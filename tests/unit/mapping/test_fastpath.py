@@ -245,6 +245,23 @@ def test_requesters_of_one_class_share_an_answer_and_others_do_not() -> None:
         assert [len(r.locators) for r in reply_of(found).records] == [locators]
 
 
+def test_what_it_repeats_counts_for_the_rule_that_decided() -> None:
+    front, engine = with_policy(RULES[1:])
+    hits = front.ms.report.rule_hits
+    data = front.teach("10.1.2.3", itr=("192.0.2.200",))
+    ((key, taught),) = hits.items()
+    for _ in range(3):
+        assert front.quick(data) is not None
+    assert hits[key] == taught
+    front.fast.report(NOW)
+    front.fast.report(NOW)
+    assert hits[key] == taught + 3
+    front.quick(data)
+    engine.set_policies(())
+    front.fast.begin(NOW)
+    assert hits[key] == taught + 4, "forgotten, but counted"
+
+
 def test_other_policies_are_noticed_without_being_told() -> None:
     front, engine = with_policy(RULES[1:])
     data = front.teach("10.1.2.3")
