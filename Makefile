@@ -12,7 +12,7 @@ DEEP    := tests/property tests/sim tests/interop
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--system)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lab test check unit deep labtest bench fuzz fuzz-brief atheris clean root
+.PHONY: help setup demo lab test check unit deep webtest labtest bench fuzz fuzz-brief atheris clean root
 
 help:
 	@echo 'sudo make demo      build two LISP sites with Mininet and Open vSwitch, explain what happens'
@@ -21,6 +21,7 @@ help:
 	@echo 'make check          ruff and mypy --strict'
 	@echo 'make unit           the unit tests: half a minute, neither root nor Open vSwitch'
 	@echo 'make deep           properties, simulated networks, our own processes, tshark'
+	@echo 'make webtest        the web page in headless Chromium'
 	@echo 'sudo make labtest   the tests on real Open vSwitch'
 	@echo 'make bench          speed, each with its yardstick'
 	@echo 'make fuzz           the property tests with random seeds, then coverage-guided fuzzing'
@@ -42,7 +43,7 @@ TOPOLOGY ?= two_sites
 lab: root setup
 	@$(PYTHON) mininet/$(TOPOLOGY).py
 
-test: check unit deep labtest fuzz-brief
+test: check unit deep webtest labtest fuzz-brief
 
 check: setup
 	$(PYTHON) -m ruff check $(SOURCES)
@@ -54,6 +55,10 @@ unit: setup
 
 deep: setup
 	$(PYTEST) -n auto $(DEEP)
+
+# In headless Chromium; without it these skip and say why. Screenshots: artefacts/web.
+webtest: setup
+	$(PYTEST) tests/web
 
 # Without root or Open vSwitch these skip and say why; where CI=true that is a failure.
 labtest: setup

@@ -69,7 +69,8 @@ setup(
     # lisp_sdn/apps is a symbolic link to apps/: found, and copied as files.
     packages=find_packages(include=["lisp_sdn", "lisp_sdn.*"]),
     py_modules=["lisp_sdn_runtime"],
-    package_data={"lisp_sdn": ["py.typed"]},
+    # lisp_sdn/web/operations.md is a symbolic link, too: the meaning of reasons is told once.
+    package_data={"lisp_sdn": ["py.typed", "web/*"]},
     include_package_data=False,
     install_requires=[
         "ryu>=4.34,<5",
@@ -96,6 +97,7 @@ setup(
             "pexpect>=4.9",
             "ruff>=0.6",
             "schemathesis>=4",
+            "selenium>=4.20",
             "types-PyYAML",
         ],
         "fuzz": ["atheris"],

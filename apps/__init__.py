@@ -39,7 +39,9 @@ from lisp_sdn.actions import (
 )
 from lisp_sdn.address import Endpoint
 from lisp_sdn.api.app import Api
-from lisp_sdn.apps import log, ovsdb, settings
+from lisp_sdn.api.hints import PAGE, read_hints
+from lisp_sdn.api.page import Page
+from lisp_sdn.apps import log, ovsdb, page, settings
 from lisp_sdn.apps.bgp import Bgp
 from lisp_sdn.apps.control import ControlSockets, ListenError
 from lisp_sdn.apps.dispatch import Dispatcher
@@ -157,7 +159,13 @@ class LispSdnApp(app_manager.RyuApp):
             )
             self.dispatcher.after += [self._performed, self.streams.look]
             metrics = (ProcessCollector(registry=None), PlatformCollector(registry=None))
-            api = Api(self.brain.management, (*metrics, self.streams))
+            files = page.files()
+            api = Api(
+                self.brain.management,
+                (*metrics, self.streams),
+                page=Page(files),
+                hints=read_hints(files[PAGE].decode()),
+            )
             self.rest = RestServer(self.config.rest, api.handle, self.dispatcher, self.streams)
         except (ConfigError, ListenError, StoreError) as error:
             # Before any thread is started: said in plain lines, and ryu-manager ends.

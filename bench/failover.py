@@ -76,7 +76,7 @@ class Rules:
             mapping = Mapping(EidPrefix.host(1, host), locators)
             self.carry_out(self.controller.mapping.set_static(mapping, self.now))
         self.misses(hosts)
-        cached = len(self.controller.xtrs["b"].map_cache_entries(self.now))
+        cached = len(list(self.controller.xtrs["b"].map_cache_entries(self.now)))
         assert cached >= eids, f"{cached} map-cache entries, expected {eids}"
 
     def connect(self, datapath: int, ports: tuple[PortInfo, ...]) -> None:

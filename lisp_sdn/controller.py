@@ -273,7 +273,7 @@ class Controller:
         elif event.kind is CookieClass.SOURCE_GUARD:
             guarded = self._by_datapath.get(event.datapath_id)
             return self._settle(guarded.counted(event.flows, now) if guarded else [], now)
-        elif self.inflow.take(event) and self.policing.interval is not None:
+        elif self.inflow.take(event, now) and self.policing.interval is not None:
             return self._settle(self.policing.load(self.inflow.octets, now), now)
         return []
 

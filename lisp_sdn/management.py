@@ -248,14 +248,15 @@ class Management:
 
     def inbound(self) -> Iterator[Inbound]:
         """What came in by every RLOC of every xTR of ours."""
-        octets = self._controller.inflow.octets
+        inflow = self._controller.inflow
         for xtr in self._controller.config.xtrs:
             for entry in xtr.rlocs:
                 yield Inbound(
                     xtr.name,
                     entry.rloc,
                     xtr.site,
-                    octets.get(entry.rloc, 0),
+                    inflow.octets.get(entry.rloc, 0),
                     entry.priority,
                     entry.weight,
+                    inflow.rates.get(entry.rloc),
                 )

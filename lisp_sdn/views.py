@@ -334,7 +334,8 @@ class PetrState:
 class Inbound:
     """Octets that came in by an RLOC of an xTR of ours, without tunnel headers.
 
-    weight: as configured; what a policy balances is in `policy.BalanceStatus`.
+    weight: as configured; what a policy balances is in `policy.BalanceStatus`. rate: octets a
+    second when last looked at, None while that is not known.
     """
 
     xtr: str
@@ -343,6 +344,7 @@ class Inbound:
     octets: int
     priority: int
     weight: int
+    rate: float | None = None
 
 
 class MobileState(StrEnum):

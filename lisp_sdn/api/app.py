@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from email.utils import formatdate
 from typing import Any
 from urllib.parse import quote, unquote, urlencode
@@ -22,6 +22,7 @@ from lisp_sdn.api.http import (
     not_modified,
 )
 from lisp_sdn.api.metrics import HasMetrics
+from lisp_sdn.api.page import Page
 from lisp_sdn.api.routes import ROUTES
 from lisp_sdn.api.routing import Call, Reply, Route, Router, allow, to_json
 from lisp_sdn.errors import LispError
@@ -35,10 +36,22 @@ ALIASES = {"/metrics": f"{BASE}/metrics"}
 class Api:
     """The REST interface without HTTP (RFC 9110 for what statuses and headers mean)."""
 
-    def __init__(self, backend: Backend, metrics: Iterable[HasMetrics] = ()) -> None:
-        """metrics: of the edges, shown with those of the backend."""
+    def __init__(
+        self,
+        backend: Backend,
+        metrics: Iterable[HasMetrics] = (),
+        *,
+        page: Page | None = None,
+        hints: Mapping[str, str] | None = None,
+    ) -> None:
+        """metrics: of the edges, shown with those of the backend. page: the web page.
+
+        hints: reason of a refusal -> what it means.
+        """
         self._backend = backend
         self._metrics = tuple(metrics)
+        self._page = page
+        self._hints = hints or {}
 
     def handle(self, request: Request, now: float) -> tuple[Response, list[Action]]:
         """Answer a request. now: epoch seconds. A mistake of the caller never raises."""
@@ -62,6 +75,9 @@ class Api:
         return self._backend.note(Dropped("rest", problem.name, detail, request.source), now)
 
     def _dispatch(self, request: Request, now: float) -> tuple[Response, list[Action]]:
+        file = self._page.answer(request) if self._page is not None else None
+        if file is not None:
+            return file, []
         if request.method == "OPTIONS":
             methods, _ = _ROUTER.methods(ALIASES.get(request.path, request.path))
             return Response(204, {"Allow": allow(methods)}), []
@@ -74,7 +90,16 @@ class Api:
         body = _read_body(request, route)
         who = token.name if token is not None else None
         call: Call[Any, Any] = Call(
-            self._backend, request, path, query, body, accept, now, who, self._metrics
+            self._backend,
+            request,
+            path,
+            query,
+            body,
+            accept,
+            now,
+            who,
+            self._metrics,
+            self._hints,
         )
         reply = route.handler(call)
         return _respond(request, reply), reply.actions

@@ -23,6 +23,7 @@ from lisp_sdn.api.resources import (
     registrations,
     resolve,
     rlocs,
+    topology,
     trace,
 )
 from lisp_sdn.api.routing import Call, NoQuery, Reply, Route
@@ -57,6 +58,7 @@ def _openapi() -> bytes:
 
 ROUTES = (
     *network.ROUTES,
+    *topology.ROUTES,
     *rlocs.ROUTES,
     *mappings.ROUTES,
     *registrations.ROUTES,

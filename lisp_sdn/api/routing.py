@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 from urllib.parse import unquote
@@ -36,7 +36,7 @@ class Call(Generic[Q, B]):
     """One request on its way to a handler, everything checked.
 
     now: epoch seconds. token: name of the access token; None when none is configured.
-    metrics: of the edges.
+    metrics: of the edges. hints: reason of a refusal -> what it means.
     """
 
     backend: Backend
@@ -48,6 +48,7 @@ class Call(Generic[Q, B]):
     now: float
     token: str | None = None
     metrics: tuple[HasMetrics, ...] = ()
+    hints: Mapping[str, str] = field(default_factory=dict)
 
     def person(self, who: str) -> str:
         """Who makes a change, for the history. who: as the client says."""

@@ -29,6 +29,7 @@ from lisp_sdn.cli.lispctl_mobility import mobile_eids
 from lisp_sdn.cli.lispctl_policy import policy
 from lisp_sdn.cli.lispctl_reload import reload
 from lisp_sdn.cli.lispctl_show import show
+from lisp_sdn.cli.lispctl_topology import topology
 from lisp_sdn.cli.lispctl_trace import connectivity_test, trace
 from lisp_sdn.cli.lispctl_watch import watch
 from lisp_sdn.cli.lispctl_xtr import xtr
@@ -172,6 +173,7 @@ def status(session: Session) -> None:
 
 DUMPED = (
     "/status",
+    "/topology",
     "/sites",
     "/xtrs",
     "/mappings",
@@ -247,6 +249,7 @@ for _command in (
 ):
     main.add_command(_command)
 show.add_command(petr)
+show.add_command(topology)
 
 if __name__ == "__main__":
     main()

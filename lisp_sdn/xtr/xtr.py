@@ -649,12 +649,11 @@ class Xtr:
         """Whether it is, or is in, an EID-prefix that we register."""
         return self._etr.serves(eid)
 
-    def map_cache_entries(self, now: float) -> tuple[MapCacheEntry, ...]:
-        """The map-cache, resolutions under way included, in no particular order."""
-        return (
-            *(show.cache_entry(entry, self._topology, self._prober) for entry in self._cache),
-            *show.unanswered(self._itr.resolutions.misses()),
-        )
+    def map_cache_entries(self, now: float) -> Iterator[MapCacheEntry]:
+        """The map-cache, resolutions under way included, in no particular order. Lazy."""
+        for entry in self._cache:
+            yield show.cache_entry(entry, self._topology, self._prober)
+        yield from show.unanswered(self._itr.resolutions.misses())
 
     def cached(self, iid: int, source: IPAddress, destination: IPAddress) -> MapCacheEntry | None:
         """The map-cache entry for a packet, or the resolution that it would wait for."""

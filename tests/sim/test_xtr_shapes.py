@@ -90,7 +90,7 @@ def test_an_xtr_without_ports_and_site_connects_and_does_nothing() -> None:
             switch.apply(action.changes)
     assert switch.ruleset() == xtr.wanted()
     assert xtr.next_timer() is None
-    assert xtr.map_cache_entries(0.0) == ()
+    assert list(xtr.map_cache_entries(0.0)) == []
     ports = (PortInfo(1, "p1", "02:00:00:00:00:01", True),)
     for action in xtr.port_changed(ports[0], 1.0):
         assert not isinstance(action, ApplyRules)

@@ -19,12 +19,16 @@ TAG = "history"
 
 
 class RefusalModel(Model):
-    """Drops and refusals of one kind from one source. detail: the newest."""
+    """Drops and refusals of one kind from one source. detail: the newest.
+
+    hint: what the reason means, where documentation tells it.
+    """
 
     where: str
     reason: str
     source: str
     detail: str
+    hint: str | None
     count: int
     first_seen: TimeField
     last_seen: TimeField
@@ -116,6 +120,7 @@ def list_refusals(call: Call[RefusalFilters, None]) -> Reply:
             reason=entry.reason,
             source=entry.source,
             detail=entry.detail,
+            hint=call.hints.get(entry.reason),
             count=entry.count,
             first_seen=entry.first_seen,
             last_seen=entry.last_seen,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 
 import pytest
 from api_fake import NOW, Client, FakeBackend, eid, filled, problem
 
+from lisp_sdn.api import Api, Request
 from lisp_sdn.model import Requester
 from lisp_sdn.views import EventEntry, Refusal
 
@@ -63,10 +65,17 @@ def test_refusals_come_newest_first_with_their_reason(call: Client) -> None:
         "reason": "bad_digest",
         "source": "198.51.100.7:4342",
         "detail": "site east",
+        "hint": None,
         "count": 3,
         "first_seen": "2027-01-15T07:59:51.000Z",
         "last_seen": "2027-01-15T07:59:59.000Z",
     }
+
+
+def test_a_refusal_says_what_its_reason_means() -> None:
+    api = Api(filled(), hints={"bad_digest": "another key"})
+    response, _ = api.handle(Request("GET", "/lisp/v1/refusals"), NOW)
+    assert [item["hint"] for item in json.loads(response.body)["items"]] == ["another key", None]
 
 
 @pytest.mark.parametrize(

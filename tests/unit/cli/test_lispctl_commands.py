@@ -333,13 +333,13 @@ def test_sysdump_collects_everything_without_secrets(own: Controller, tmp_path: 
     file = tmp_path / "dump.tar.gz"
     result = own("sysdump", str(file))
     assert result.exit_code == 0
-    assert result.stdout == f"{file}: 20 files\n"
+    assert result.stdout == f"{file}: 21 files\n"
     with tarfile.open(file) as archive:
         found = {
             member.name: archive.extractfile(member).read()  # type: ignore[union-attr]
             for member in archive
         }
-    assert len(found) == 20
+    assert len(found) == 21
     cache = json.loads(found["lisp-sysdump/xtrs-xtr-west-map-cache.json"])
     assert len(cache) == 4
     assert json.loads(found["lisp-sysdump/status.json"])["xtrs"] == 2
