@@ -120,7 +120,7 @@ def test_what_is_added_and_removed_leaves_nothing_behind(seed: int) -> None:
         net.advance(0.1)
     assert net["xa"].switch.ruleset() != before
     xtr = net["xa"].xtr
-    for row in xtr.map_cache_entries(net.now):
+    for row in list(xtr.map_cache_entries(net.now)):
         if row.eid != eid("[1] 10.2.0.0/16"):
             net.do(net["xa"], xtr.forget(row.eid)[1])
     for host in list(xtr._hosts):
