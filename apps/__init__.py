@@ -47,6 +47,7 @@ from lisp_sdn.apps.control import ControlSockets, ListenError
 from lisp_sdn.apps.dispatch import Dispatcher
 from lisp_sdn.apps.durability import Durability
 from lisp_sdn.apps.events import EventStreams
+from lisp_sdn.apps.express import ExpressEdge
 from lisp_sdn.apps.log import LOGGER
 from lisp_sdn.apps.rest import RestServer
 from lisp_sdn.apps.switch import Switch
@@ -137,7 +138,8 @@ class LispSdnApp(app_manager.RyuApp):
                 self.config, store=_store(self.config), rng=random.SystemRandom()
             )
             self.dispatcher = Dispatcher(self.brain)
-            self.switches = Switches(self.brain, self.dispatcher, self._verify)
+            express = ExpressEdge(self.brain.express, self.dispatcher)
+            self.switches = Switches(self.brain, self.dispatcher, self._verify, express)
             self.control = ControlSockets(
                 self._datagram,
                 self.dispatcher.report,

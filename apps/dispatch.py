@@ -68,8 +68,8 @@ class Settles(Protocol):
 class Dispatcher:
     """Hands events to the brain and carries out what it returns.
 
-    sinks: set before the first event; they report here in their turn. after: called when an
-    event is done, to look at timers and at the store.
+    sinks: set before the first event; they report here in their turn. before: called when an event
+    is about to be handled. after: called when it is done, to look at timers and at the store.
     """
 
     sinks: Sinks
@@ -78,6 +78,7 @@ class Dispatcher:
         self._brain = brain
         self._log = LimitedLog()
         self.clock = clock
+        self.before: list[Callable[[], None]] = []
         self.after: list[Callable[[], None]] = []
 
     def event(self, handler: Callable[..., list[Action]], *arguments: Any) -> None:
@@ -86,6 +87,8 @@ class Dispatcher:
         An exception is a bug of ours: it is logged with its traceback and counted, and the
         controller goes on with the next event.
         """
+        for finish in self.before:
+            finish()
         now = self.clock()
         try:
             actions = handler(*arguments, now)
@@ -105,8 +108,14 @@ class Dispatcher:
 
     def report(self, *actions: Dropped | Event) -> None:
         """Count, keep and log something that the edges themselves saw."""
+        for finish in self.before:
+            finish()
         now = self.clock()
         self.perform(self._brain.settle(actions, now), now)
+
+    def tell(self, event: Event, count: int, now: float) -> None:
+        """Log one of `count` events of a kind, which the brain has kept already."""
+        self._log.event(event, now, count)
 
     def perform(self, actions: Iterable[Action], now: float) -> None:
         """Carry out actions in order; one that fails does not keep back the others."""

@@ -98,26 +98,30 @@ class LimitedLog:
         text = _line(f"{dropped.where}: dropped {dropped.reason}{source}{detail}")
         _write(logging.WARNING, text, parts, more)
 
-    def event(self, event: Event, now: float) -> None:
-        """One line for an event, by kind."""
-        more = self._admit(("event", event.kind), now)
+    def event(self, event: Event, now: float, count: int = 1) -> None:
+        """One line for an event, by kind. count: it stands for so many."""
+        more = self._admit(("event", event.kind), now, count)
         if more is not None:
             parts = {"kind": event.kind, "subject": event.subject, "data": dict(event.data)}
             text = _line(f"{event.kind} {event.subject}{_pairs(event.data)}")
             _write(logging.INFO, text, parts, more)
 
-    def _admit(self, key: tuple[str, str], now: float) -> int | None:
-        """How many were left out since the last line; None to leave this one out."""
+    def _admit(self, key: tuple[str, str], now: float, count: int = 1) -> int | None:
+        """How many were left out since the last line; None to leave this one out.
+
+        count: one line for so many.
+        """
         window = self._windows.get(key)
         if window is None or not 0 <= now - window.began < self._period:
             suppressed = window.suppressed if window else 0
             if window is None and len(self._windows) >= MAX_KEYS:
                 self._windows.clear()
-            self._windows[key] = _Window(now, 1)
+            self._windows[key] = _Window(now, 1, count - 1)
             return suppressed
         if window.lines >= self._burst:
-            window.suppressed += 1
+            window.suppressed += count
             return None
+        window.suppressed += count - 1
         window.lines += 1
         return 0
 

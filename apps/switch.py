@@ -14,6 +14,7 @@ from lisp_sdn.apps import openflow, readback
 from lisp_sdn.apps.log import LOGGER
 from lisp_sdn.errors import FieldError
 from lisp_sdn.rules import CookieClass, FlowRule, GroupRule, MeterRule, RuleChange, Ruleset
+from lisp_sdn.xtr.brief import FlowShape
 
 MAX_UNSENT = 64 << 20
 """Octets that may wait for a switch; one that falls further behind is disconnected, and gets
@@ -56,7 +57,8 @@ class Switch:
         self._unsent = bytearray()
         self._sending = False
         self._open = True
-        self._sent: list[tuple[int, RuleChange] | None] = [None] * REMEMBERED
+        self._sent: list[tuple[int, RuleChange | tuple[FlowShape, int]] | None]
+        self._sent = [None] * REMEMBERED
         self._reading: _Reading | None = None
         self._counting: dict[CookieClass, _Counting] = {}
         self._resync: Any = None
@@ -97,17 +99,28 @@ class Switch:
             self._sent[xid % REMEMBERED] = (xid, change)
         if barrier:
             parts.append(openflow.encode_barrier(self._next_xid()))
-        self._write(b"".join(parts))
+        self.write(b"".join(parts))
+
+    def set_up(self, shape: FlowShape, code: int) -> int:
+        """The transaction id for a flow-mod of a shape, to be written by the caller.
+
+        The next one is for the packet-out behind it.
+        """
+        xid = self._xid + 1 if self._xid < _MAX_XID - 1 else 1
+        self._xid = xid + 1
+        self._sent[xid % REMEMBERED] = (xid, (shape, code))
+        return xid
 
     def packet_out(self, action: PacketOut) -> None:
         """Send a frame. Raises FieldError."""
-        self._write(openflow.encode_packet_out(action, self._next_xid()))
+        self.write(openflow.encode_packet_out(action, self._next_xid()))
 
     def _next_xid(self) -> int:
         self._xid = self._xid % _MAX_XID + 1
         return self._xid
 
-    def _write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> None:
+        """Send whole messages, behind what was written before."""
         if not self._open:
             return
         if len(self._unsent) + len(data) > MAX_UNSENT:
@@ -148,7 +161,11 @@ class Switch:
         if known is None or known[0] != xid:
             self._drop(reason, f"transaction {xid}", self.name)
             return
-        self._drop(reason, f"{known[1].verb} {describe(known[1].rule)}", self.name)
+        change = known[1]
+        if isinstance(change, tuple):
+            shape, code = change
+            change = shape.change(code)
+        self._drop(reason, f"{change.verb} {describe(change.rule)}", self.name)
         if self._resync is None:
             self._resync = eventlet.spawn_after(self._resync_delay, self._correct)
             self._resync_delay = min(2 * self._resync_delay, RESYNC_LONGEST)
@@ -168,7 +185,7 @@ class Switch:
         flows, groups, meters = self._next_xid(), self._next_xid(), self._next_xid()
         timer = eventlet.spawn_after(READ_TIMEOUT, self._read_timed_out)
         self._reading = _Reading(flows, groups, meters, timer)
-        self._write(
+        self.write(
             openflow.encode_read_flows(flows)
             + openflow.encode_read_groups(groups)
             + openflow.encode_read_meters(meters)
@@ -177,7 +194,7 @@ class Switch:
     def read_counters(self, kind: CookieClass) -> None:
         """Ask what the flows of a class have carried; an unanswered question is forgotten."""
         counting = self._counting[kind] = _Counting(self._next_xid(), kind)
-        self._write(openflow.encode_read_counters(kind, counting.xid))
+        self.write(openflow.encode_read_counters(kind, counting.xid))
 
     def measure_after(self, delay: float) -> None:
         """Go on measuring for as long as the connection lives. delay: seconds to the first."""
@@ -191,7 +208,7 @@ class Switch:
         """Ask for table statistics, which is also how the round trip is measured."""
         if self._open:
             self._measuring = _Measuring(self._next_xid(), time.monotonic())
-            self._write(openflow.encode_read_tables(self._measuring.xid))
+            self.write(openflow.encode_read_tables(self._measuring.xid))
 
     def multipart(self, xid: int, data: bytes) -> None:
         """A part of an answer. Raises DecodeError, after which the read will time out."""

@@ -20,8 +20,8 @@ from lisp_sdn.mapping import codec
 from lisp_sdn.mapping.database import PROXY_REPLY, USE_TTL, Database, Registrar, Registration
 from lisp_sdn.mapping.sqlite_store import SqliteStore
 from lisp_sdn.mapping.store import Change, Table
-from lisp_sdn.mapping.table import code_of
 from lisp_sdn.model import Locator
+from lisp_sdn.prefixtable import code_of
 
 KEY = "bench-key"
 SITE = "bench"

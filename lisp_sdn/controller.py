@@ -38,6 +38,7 @@ from lisp_sdn.config import Config, SiteSettings
 from lisp_sdn.config.changes import effective
 from lisp_sdn.errors import DecodeError
 from lisp_sdn.exchanges import Exchanges
+from lisp_sdn.express import ExpressLanes
 from lisp_sdn.fleet import Fleet
 from lisp_sdn.inflow import Inflow
 from lisp_sdn.interworking.interworking import Interworking
@@ -136,6 +137,9 @@ class Controller:
         self._load_timer: float | None = None
         self._load_asked = 0.0
         self.measures = Measures({name: x.settings.datapath_id for name, x in self.xtrs.items()})
+        self.express = ExpressLanes(
+            self.xtrs, self.mapping, self.requester, self.ledger, self.exchanges, self.measures
+        )
         self.policing = Policing(
             config,
             PolicyBook(config, store),
@@ -190,6 +194,7 @@ class Controller:
         for xtr in self.xtrs.values():
             actions += xtr.judge_again(now)
         self.fast.configure(self.fleet.packed_rlocs)
+        self.express.configure()
         self.measures.configure({n: x.settings.datapath_id for n, x in self.xtrs.items()})
         for xtr in self.xtrs.values():
             actions += xtr.rlocs_known(self._by_rloc, now)
@@ -323,6 +328,7 @@ class Controller:
 
     def handle_timer(self, now: float) -> list[Action]:
         """Do what is due."""
+        self.express.report()
         actions: list[AnyAction] = [*self.fast.report(now)]
         if _is_due(self.mapping.next_timer(), now):
             actions += self.mapping.handle_timer(now)

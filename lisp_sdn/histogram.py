@@ -21,11 +21,11 @@ class Histogram:
         self._counts = [0] * (len(self._bounds) + 1)
         self.total = 0.0
 
-    def observe(self, seconds: float) -> None:
-        """Count one duration; a clock that was set back counts as no time at all."""
+    def observe(self, seconds: float, times: int = 1) -> None:
+        """Count a duration so many times; a clock that was set back counts as no time at all."""
         seconds = max(seconds, 0.0)
-        self._counts[bisect_left(self._bounds, seconds)] += 1
-        self.total += seconds
+        self._counts[bisect_left(self._bounds, seconds)] += times
+        self.total += seconds * times
 
     def cumulative(self) -> tuple[tuple[float, int], ...]:
         """(upper bound, observations not above it); the last bound is infinity."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import takewhile
+from typing import Protocol
 
 from lisp_sdn.actions import Dropped, Event
 from lisp_sdn.views import Counter, EventEntry, Refusal
@@ -23,6 +24,17 @@ REFUSAL_PERIOD = 60.0
 can cause refusals, and the other events must not drown in them. All of them are counted."""
 
 
+class EventSource(Protocol):
+    """Something that can tell what happened."""
+
+    def event(self) -> Event:
+        """The event."""
+
+
+_Later = tuple[int, float, EventSource]
+"""Id and time of an event, and what can tell it."""
+
+
 class Ledger:
     """Counts every `Dropped`, groups refusals and keeps the newest events.
 
@@ -34,7 +46,7 @@ class Ledger:
         self._dropped: Tally[tuple[str, str]] = Tally()
         self._kinds: Tally[str] = Tally()
         self._refusals: OrderedDict[tuple[str, str, str], Refusal] = OrderedDict()
-        self._events: deque[EventEntry] = deque(maxlen=max_events)
+        self._events: deque[EventEntry | _Later] = deque(maxlen=max_events)
         self._forgotten: Tally[str] = Tally()
         self._told: dict[tuple[str, str], tuple[float, int]] = {}
         self.last_event = 0
@@ -84,14 +96,24 @@ class Ledger:
         self._events.append(entry)
         return entry
 
+    def note_later(self, kind: str, sources: Sequence[EventSource], now: float) -> None:
+        """Keep an event of each source; it is made when somebody reads it."""
+        self._kinds[kind] += len(sources)
+        forgotten = len(self._events) + len(sources) - (self._events.maxlen or 0)
+        if forgotten > 0:
+            self._forgotten["event"] += forgotten
+        for source in sources:
+            self.last_event += 1
+            self._events.append((self.last_event, now, source))
+
     def refusals(self) -> Iterable[Refusal]:
         """Newest last."""
         return tuple(self._refusals.values())
 
     def events(self, after: int) -> Iterable[EventEntry]:
         """Kept events with an id above `after`, oldest first."""
-        newest = takewhile(lambda entry: entry.id > after, reversed(self._events))
-        return tuple(newest)[::-1]
+        newest = takewhile(lambda entry: _id(entry) > after, reversed(self._events))
+        return tuple(_entry(kept) for kept in newest)[::-1]
 
     def counters(self) -> Iterator[Counter]:
         """Drops by component and reason, events by kind, and what the bounds made us forget."""
@@ -101,3 +123,15 @@ class Ledger:
             yield Counter("events", count, (("kind", kind),))
         for what, count in sorted(self._forgotten.items()):
             yield Counter("ledger-forgotten", count, (("what", what),))
+
+
+def _id(kept: EventEntry | _Later) -> int:
+    return kept[0] if isinstance(kept, tuple) else kept.id
+
+
+def _entry(kept: EventEntry | _Later) -> EventEntry:
+    if not isinstance(kept, tuple):
+        return kept
+    number, now, source = kept
+    event = source.event()
+    return EventEntry(number, now, event.kind, event.subject, event.data)

@@ -27,9 +27,9 @@ class Measures:
         self._round_trips = {name: self._round_trips.get(name, Histogram()) for name in xtrs}
         self._lookups = {name: self._lookups.get(name, none) for name in xtrs}
 
-    def resolved(self, xtr: str, seconds: float) -> None:
-        """From a map-cache miss until its flow was sent to the switch."""
-        self._resolutions[xtr].observe(seconds)
+    def resolved(self, xtr: str, seconds: float, times: int = 1) -> None:
+        """From a map-cache miss until its flow was sent to the switch. times: so many misses."""
+        self._resolutions[xtr].observe(seconds, times)
 
     def switch(self, datapath_id: int, seconds: float, lookups: Mapping[int, int]) -> None:
         """A switch's answer to a question for table statistics; of one that is no xTR, nothing.

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from lisp_sdn.address import EidPrefix, Endpoint, SourceDestPrefix
-from lisp_sdn.mapping.table import PrefixTable, code_of
 from lisp_sdn.model import Act, Locator, locator_sort_key
+from lisp_sdn.prefixtable import PrefixTable, code_of
 
 if TYPE_CHECKING:
     from lisp_sdn.mapping.sites import Site
@@ -113,7 +113,7 @@ STATIC = Registrar(None, None)
 class Registration:
     """One ETR's registration of one EID-prefix, or a static mapping (`registrar` is `STATIC`).
 
-    code: see `mapping.table`. flags: PROXY_REPLY, MERGE, USE_TTL, WANT_NOTIFY. registered: when
+    code: see `prefixtable`. flags: PROXY_REPLY, MERGE, USE_TTL, WANT_NOTIFY. registered: when
     first; changed: when its contents last changed; refreshed: last Map-Register. Epoch seconds.
     due: the second in which the expiry wheel looks at it; 0 once it is removed. action: for a
     static mapping without locators. next: another registration of the EID-prefix.

@@ -27,8 +27,8 @@ from lisp_sdn.address import EidPrefix, Endpoint
 from lisp_sdn.mapping.fastrecords import Hits, KnownRequester, Records, Slot
 from lisp_sdn.mapping.intake import LIMIT_HINTS, repeat_key, requester_of, usable_rlocs
 from lisp_sdn.mapping.system import MapSystem
-from lisp_sdn.mapping.table import code_of
 from lisp_sdn.model import RegisteredPolicy, Requester
+from lisp_sdn.prefixtable import code_of
 from lisp_sdn.wire import Ecm, MapRequest, decode
 from lisp_sdn.wire.peek import Peeked, peek_map_request
 

@@ -6,8 +6,8 @@ from collections.abc import Hashable
 
 from lisp_sdn.mapping.database import Registration
 from lisp_sdn.mapping.requesters import PrefixKey
-from lisp_sdn.mapping.table import PrefixTable
 from lisp_sdn.model import Requester
+from lisp_sdn.prefixtable import PrefixTable
 
 MAX_INSIDE = 1000
 """A change of a prefix with more prefixes inside it makes the whole family be forgotten."""

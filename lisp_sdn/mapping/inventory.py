@@ -19,7 +19,7 @@ from lisp_sdn.mapping.database import (
 from lisp_sdn.mapping.effective import effective, mapping_of
 from lisp_sdn.mapping.report import Report
 from lisp_sdn.mapping.sites import Sites
-from lisp_sdn.mapping.table import code_of
+from lisp_sdn.prefixtable import code_of
 from lisp_sdn.views import Counter, MappingEntry, Origin, RegistrationEntry, SiteState
 
 

@@ -10,7 +10,7 @@ from lisp_sdn.mapping.database import Database, Family, Registration, SourceKeye
 from lisp_sdn.mapping.effective import match_keyed
 from lisp_sdn.mapping.holes import Neighbours, free_length
 from lisp_sdn.mapping.sites import ConfiguredPrefix, Sites
-from lisp_sdn.mapping.table import BITS, PrefixTable, code_of, eid_of, last_inside, shorten
+from lisp_sdn.prefixtable import BITS, PrefixTable, code_of, eid_of, last_inside, shorten
 
 
 @dataclass(frozen=True, slots=True)

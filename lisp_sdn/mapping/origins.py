@@ -13,7 +13,7 @@ from lisp_sdn.mapping.database import Database
 from lisp_sdn.mapping.effective import rlocs_of
 from lisp_sdn.mapping.lookup import Lookup
 from lisp_sdn.mapping.sites import Sites
-from lisp_sdn.mapping.table import code_of
+from lisp_sdn.prefixtable import code_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,8 +30,8 @@ from lisp_sdn.mapping.report import Report
 from lisp_sdn.mapping.requesters import PrefixKey
 from lisp_sdn.mapping.resolver import Resolver
 from lisp_sdn.mapping.sites import Refused, Sites
-from lisp_sdn.mapping.table import PrefixTable, code_of
 from lisp_sdn.model import Act, Answer, Mapping, Requester
+from lisp_sdn.prefixtable import PrefixTable, code_of
 from lisp_sdn.wire import Eid, EidRecord, MapNotify, MapNotifyAck, MapRequest, NoAddress, auth
 
 CONTROL_PORT = 4342
@@ -68,7 +68,7 @@ class Subscription:
 
 @dataclass(slots=True)
 class Subscribed:
-    """The subscriptions of one EID-prefix. code: see `mapping.table`."""
+    """The subscriptions of one EID-prefix. code: see `prefixtable`."""
 
     code: int
     by_etr: dict[Registrar, Subscription] = field(default_factory=dict)

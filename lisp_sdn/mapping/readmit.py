@@ -15,7 +15,7 @@ from lisp_sdn.mapping import codec
 from lisp_sdn.mapping.database import STATIC, Database, Key, Registration, destination_of
 from lisp_sdn.mapping.sites import ConfiguredPrefixes, Refused, Sites
 from lisp_sdn.mapping.store import Change, Store, Table
-from lisp_sdn.mapping.table import code_of
+from lisp_sdn.prefixtable import code_of
 
 _HOW_ONLY = {
     "authentication_keys",

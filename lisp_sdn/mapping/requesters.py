@@ -14,7 +14,7 @@ from typing import NamedTuple
 from sortedcontainers import SortedList
 
 from lisp_sdn.address import EidPrefix
-from lisp_sdn.mapping.table import BITS, code_of, covers, last_inside, shorten
+from lisp_sdn.prefixtable import BITS, code_of, covers, last_inside, shorten
 
 PrefixKey = tuple[int, int, int]
 """(instance-ID, IP version, code)."""

@@ -17,8 +17,8 @@ from lisp_sdn.mapping.effective import effective, mapping_of, proxy_wanted
 from lisp_sdn.mapping.lookup import Lookup, Match
 from lisp_sdn.mapping.reachable import Reachable
 from lisp_sdn.mapping.sites import ConfiguredPrefix, Site, Sites
-from lisp_sdn.mapping.table import code_of, eid_of, shorten
 from lisp_sdn.model import Act, Answer, AnswerPolicy, Mapping
+from lisp_sdn.prefixtable import code_of, eid_of, shorten
 from lisp_sdn.wire import EidRecord
 
 NEGATIVE_TTL = 15

@@ -10,8 +10,8 @@ from lisp_sdn.address import EidPrefix, IPAddress
 from lisp_sdn.config import AuthenticationKey, Config, EidPrefixSettings, SiteSettings
 from lisp_sdn.mapping.database import Registrar
 from lisp_sdn.mapping.nonces import Nonces
-from lisp_sdn.mapping.table import PrefixTable, code_of
 from lisp_sdn.model import Act, Locator
+from lisp_sdn.prefixtable import PrefixTable, code_of
 
 _BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 

@@ -19,7 +19,7 @@ from lisp_sdn.config import Config
 from lisp_sdn.mapping.limits import SourceLimiter
 from lisp_sdn.mapping.report import Report
 from lisp_sdn.mapping.requesters import Holder, PrefixKey
-from lisp_sdn.mapping.table import BITS, covers, eid_of, shorten
+from lisp_sdn.prefixtable import BITS, covers, eid_of, shorten
 from lisp_sdn.wire import MapRequest, RequestRecord
 
 CONTROL_PORT = 4342

@@ -42,8 +42,8 @@ from lisp_sdn.mapping.sites import Refused, Sites
 from lisp_sdn.mapping.smr import Solicitor
 from lisp_sdn.mapping.statics import Statics
 from lisp_sdn.mapping.store import Change, MemoryStore, Store
-from lisp_sdn.mapping.table import eid_of
 from lisp_sdn.model import Answer, AnswerPolicy, Mapping, Requester
+from lisp_sdn.prefixtable import eid_of
 from lisp_sdn.views import Refusal
 from lisp_sdn.wire import (
     Ecm,

@@ -299,6 +299,15 @@ class PolicyEngine:
         sources = site.index.sources[version]
         return rules & sources.rules(int(source.network.network_address), sources.bits)
 
+    def even(self, eid: EidPrefix) -> bool:
+        """Whether no rule tells EID-prefixes inside `eid` apart, nor parts of one.
+
+        Then what a mapping holds beside its EID-prefix decides about the answers for it.
+        """
+        site = self._sites.owner(eid)
+        index = self._indexes.get(site) if site else None
+        return index is None or (eid.iid, eid.version) not in index.more_specifics
+
     def next_change(self, now: float) -> float | None:
         """When the next time window opens or closes; None when there is none."""
         end = self._at(now).end

@@ -73,10 +73,12 @@ def act(
             if len(shapes) >= MAX_SHAPES:
                 shapes.clear()
             shapes[key] = shape
-    warnings = tuple(
-        f"rule {rule.name}: {part}: {rloc} is not registered for {registered.eid}, left out"
-        for part, rloc in shape.strangers
-    )
+    warnings: tuple[str, ...] = ()
+    if shape.strangers:
+        warnings = tuple(
+            f"rule {rule.name}: {part}: {rloc} is not registered for {registered.eid}, left out"
+            for part, rloc in shape.strangers
+        )
     if shape.locators is None:
         return _no_way_in(rule, registered, conditions, warnings)
     result = EidMapping(

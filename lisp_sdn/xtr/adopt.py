@@ -16,6 +16,7 @@ from lisp_sdn.rules import (
     CookieClass,
     FlowRule,
     GroupRule,
+    Match,
     Output,
     RuleAction,
     Ruleset,
@@ -78,25 +79,35 @@ def _set_number(rule: FlowRule) -> int:
     return 0
 
 
+def destination(table: int, priority: int, match: Match) -> EidPrefix | None:
+    """The destination EID-prefix of a map-cache flow, by what identifies it; else None."""
+    key = _key_of(table, priority, match)
+    return key.destination if isinstance(key, SourceDestPrefix) else key
+
+
 def _key(rule: FlowRule) -> CacheKey | None:
+    return _key_of(rule.table, rule.priority, rule.match)
+
+
+def _key_of(table: int, priority: int, match: Match) -> CacheKey | None:
     """The map-cache key of a flow, None if it is not one that we would have made."""
-    fields = dict(rule.match)
+    fields = dict(match)
     version = _VERSIONS.get(_number(fields.get("eth_type")))
     metadata = fields.get("metadata")
-    if rule.table != TableId.MAP_CACHE or version is None or not isinstance(metadata, tuple):
+    if table != TableId.MAP_CACHE or version is None or not isinstance(metadata, tuple):
         return None
     value, mask = metadata
     if mask != METADATA_MASK or value & FROM_TUNNEL:
         return None
     iid = value & IID_MASK
-    destination = EidPrefix(iid, _network(fields.get(f"ipv{version}_dst"), version))
+    to = EidPrefix(iid, _network(fields.get(f"ipv{version}_dst"), version))
     source = None
     if f"ipv{version}_src" in fields:
         source = EidPrefix(iid, _network(fields[f"ipv{version}_src"], version))
-    expected = (cache_priority(destination, source), cache_match(destination, source))
-    if (rule.priority, rule.match) != expected:
+    expected = (cache_priority(to, source), cache_match(to, source))
+    if (priority, match) != expected:
         return None
-    return destination if source is None else SourceDestPrefix(source, destination)
+    return to if source is None else SourceDestPrefix(source, to)
 
 
 def _mapping(

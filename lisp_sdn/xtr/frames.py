@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
+from struct import Struct
 
 from lisp_sdn.address import IPAddress
 from lisp_sdn.errors import BadLength, BadValue, Truncated, Unsupported
@@ -110,6 +111,29 @@ def parse_arp(data: bytes) -> Arp:
         data[18:24].hex(":"),
         IPv4Address(data[24:28]),
     )
+
+
+_PEEK4 = Struct("!6x6sHBxH8x4sI")
+_PEEK6 = Struct("!6x6sHBxxxHBx16sQQ")
+_V6_EXTENSIONS = _V6_OPTIONS | {_V6_FRAGMENT}
+
+
+def peek(frame: bytes) -> tuple[bytes, int, int] | None:
+    """Sender (MAC address and packed IP), IP version and destination of a plain IP packet.
+
+    None for what is not one, or where `parse_ethernet` and `parse_ip` may find something wrong.
+    """
+    if len(frame) < 34:
+        return None
+    mac, ethertype, first, total, source, destination = _PEEK4.unpack_from(frame)
+    if ethertype == ETH_IPV4 and first == 0x45:
+        return (mac + source, 4, destination) if 20 <= total <= len(frame) - 14 else None
+    if ethertype != ETH_IPV6 or len(frame) < 54:
+        return None
+    mac, _, first, length, protocol, source, high, low = _PEEK6.unpack_from(frame)
+    if first >> 4 != 6 or protocol in _V6_EXTENSIONS or length > len(frame) - 54:
+        return None
+    return mac + source, 6, high << 64 | low
 
 
 def parse_ip(data: bytes) -> Ip:

@@ -23,6 +23,7 @@ def take_over(new: Xtr, old: Xtr, now: float) -> list[XtrAction]:
     Map-cache, local EIDs, reachability and next hops stay. Rules: those wanted now, minus those
     that the switch holds. Packets that wait are looked at again.
     """
+    old._briefs.write_out_all()
     new.connected_since = old.connected_since
     new._checked, new._central = old._checked, old._central
     new._out.take_over(old._out)

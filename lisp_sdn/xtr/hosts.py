@@ -55,6 +55,8 @@ class Hosts:
         self._limit = limit
         self._hosts: OrderedDict[HostKey, Host] = OrderedDict()
         self._asked: dict[HostKey, int] = {}
+        self.departures = 0
+        """How often a host went or moved: what was true of one may no longer be."""
 
     def __len__(self) -> int:
         return len(self._hosts)
@@ -80,16 +82,19 @@ class Hosts:
             return Learned.NOTHING, None
         if old is not None and not proven:
             return Learned.CONFLICT, None
+        self.departures += old is not None
         self._hosts[host.key] = host
         self._hosts.move_to_end(host.key)
         self._asked.pop(host.key, None)
         evicted = None
         if len(self._hosts) > self._limit:
             _, evicted = self._hosts.popitem(last=False)
+            self.departures += 1
         return Learned.MOVED if old else Learned.NEW, evicted
 
     def forget(self, key: HostKey) -> Host | None:
         """The host is gone or silent."""
+        self.departures += 1
         return self._hosts.pop(key, None)
 
     # --- asking ------------------------------------------------------------------------------

@@ -27,6 +27,8 @@ ADOPTED_LIFETIME = 900.0
 SMR_INTERVAL = 3.0
 """RFC 9301 section 6.1: an SMR leads to one Map-Request per EID-prefix in this many seconds."""
 
+ADDED = "map-cache.added"
+
 _REFRESH_SHARE = 0.1
 _REFRESH_AT_MOST = 60.0
 _BATCH = 200
@@ -121,7 +123,7 @@ class CacheKeeper:
         entry.via = via
         entry.asked = asked or entry.asked
         self.cache.touch(entry)
-        self._schedule(entry, now)
+        self.schedule(entry, now)
         for old in replaced:
             self.remove(old.key, "replaced")
         self._activate_when_ready(key, mapping, now)
@@ -175,9 +177,9 @@ class CacheKeeper:
                 replaced.append(other)
         return replaced, expires
 
-    def _schedule(self, entry: Entry, now: float) -> None:
-        margin = min(_REFRESH_AT_MOST, (entry.expires - now) * _REFRESH_SHARE)
-        self._timers.schedule(("refresh", entry.key), entry.expires - margin)
+    def schedule(self, entry: Entry, now: float) -> None:
+        """Set the timers of an entry that was answered now."""
+        self._timers.schedule(("refresh", entry.key), refresh_at(now, entry.expires))
         self._timers.schedule(("expire", entry.key), entry.expires)
 
     def activate(self, key: CacheKey, now: float) -> None:
@@ -191,7 +193,7 @@ class CacheKeeper:
         self._timers.cancel(("ready", key))
         self._out.touch("cache", entry.destination)
         if fresh or changed:
-            kind = "map-cache.added" if fresh else "map-cache.changed"
+            kind = ADDED if fresh else "map-cache.changed"
             self._out.event(kind, str(key), **_summary(entry.mapping))
         for hold_key in self._waiting.pop(key, ()):
             self.asker.release(hold_key, now)
@@ -277,7 +279,7 @@ class CacheKeeper:
         """
         for entry in entries:
             self._insert(entry)
-            self._schedule(entry, now)
+            self.schedule(entry, now)
             if ask or entry.active is None:
                 self._revalidate[entry.key] = False
             if not entry.installed:
@@ -299,6 +301,16 @@ class CacheKeeper:
 def destination_of(key: CacheKey) -> EidPrefix:
     """The destination EID-prefix of a map-cache key."""
     return key.destination if isinstance(key, SourceDestPrefix) else key
+
+
+def refresh_at(now: float, expires: float) -> float:
+    """When an entry that was answered now is asked for again."""
+    return expires - min(_REFRESH_AT_MOST, (expires - now) * _REFRESH_SHARE)
+
+
+def added(mapping: Mapping) -> tuple[str, str, dict[str, object]]:
+    """Kind, subject and data of the event that an EID-prefix has got an entry."""
+    return ADDED, str(mapping.eid), _summary(mapping)
 
 
 def _summary(mapping: Mapping) -> dict[str, object]:

@@ -80,6 +80,15 @@ class Neighbours:
                 ready = max(ready, self._first[rloc] + self._delay)
         return ready
 
+    def settled_until(self, rlocs: Iterable[IPAddress], now: float) -> float:
+        """Until when `ready_at` has nothing to do or to wait for; `now` when it has already."""
+        until = float("inf")
+        for rloc in rlocs:
+            if rloc not in self._first or self._first[rloc] + self._delay > now:
+                return now
+            until = min(until, self._last[rloc] + _STALE)
+        return until
+
     def reconnected(self, used: Iterable[IPAddress], now: float) -> None:
         """The switch is there again, maybe restarted: prime everything once more."""
         self._first.clear()

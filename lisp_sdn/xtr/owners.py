@@ -47,14 +47,21 @@ class Owners:
         self._away = away
 
     def __iter__(self) -> Iterator[Owner]:
+        return self._all(in_brief=True)
+
+    def written_out(self) -> Iterator[Owner]:
+        """All but the map-cache entries that are kept in brief."""
+        return self._all(in_brief=False)
+
+    def _all(self, *, in_brief: bool) -> Iterator[Owner]:
         yield STATIC
         yield from self._guard.owners()
         for host in self._hosts:
             yield ("host", host.key)
         for key in self._away:
             yield ("away", key)
-        for node in self._cache.nodes():
-            yield ("cache", node.destination)
+        for destination in self._cache.destinations(in_brief=in_brief):
+            yield ("cache", destination)
         for resolution in self._resolutions.misses():
             yield ("pending", pending_key(resolution))
 
@@ -87,7 +94,7 @@ class Owners:
         if kind == "away":
             return mobile_rules.away(key) if key in self._away else Compiled()
         if kind == "cache":
-            node = self._cache.node(key)
+            node = self._cache.view(key)
             return compiler.destination(node, topology, group_of) if node else Compiled()
         if kind == "set":
             return compiler.rloc_set(key, topology, group_of)
@@ -99,7 +106,7 @@ class Owners:
 
     def rloc_sets(self, owner: Owner) -> tuple[RlocSet, ...]:
         """The RLOC-sets that need a group for an owner."""
-        node = self._cache.node(owner[1]) if owner[0] == "cache" else None
+        node = self._cache.view(owner[1]) if owner[0] == "cache" else None
         return compiler.rloc_sets(node, self._topology()) if node else ()
 
 

@@ -8,7 +8,7 @@ happens when a switch connects.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Container, Iterable
 
 from lisp_sdn.rules import FlowRule, GroupRule, RuleChange, Ruleset
 from lisp_sdn.xtr import rlocsets
@@ -47,7 +47,12 @@ def _groups(parts: Collection[Compiled]) -> Iterable[GroupRule]:
 
 
 class Program:
-    """The rules of one switch. compile_owner, sets_of: what an owner wants now."""
+    """The rules of one switch. compile_owner, sets_of: what an owner wants now.
+
+    Of a map-cache entry that is kept in brief, only the use of its RLOC-set is noted here: its flow
+    is on the switch, and is noted when it is written out. write_out: does that for the entries of
+    some RLOC-sets, or for so many of them.
+    """
 
     def __init__(self, compile_owner: Compile, sets_of: SetsOf) -> None:
         self._compile = compile_owner
@@ -60,7 +65,9 @@ class Program:
         self._group_uses: Counter[int] = Counter()
         self._flow_uses: Counter[FlowKey] = Counter()
         self._flow_owner: dict[FlowKey, Owner] = {}
+        self._in_brief = 0
         self.installed: Installed | None = None
+        self.write_out: Callable[[Container[RlocSet], int | None], None] = lambda sets, most: None
 
     def wanted(self, owners: Iterable[Owner]) -> Ruleset:
         """What all owners want; depends on nothing else."""
@@ -77,6 +84,31 @@ class Program:
         """The group of an RLOC-set in use."""
         return self._numbers[rlocs]
 
+    def in_use(self, rlocs: RlocSet) -> bool:
+        """Whether some entry uses an RLOC-set."""
+        return rlocs in self._numbers
+
+    def has_number(self, rlocs: RlocSet, number: int) -> bool:
+        """Whether an RLOC-set is in use under this number."""
+        return rlocs in self._numbers and self._numbers[rlocs] == number
+
+    # --- entries in brief --------------------------------------------------------------------
+
+    def use(self, rlocs: RlocSet) -> None:
+        """An entry in brief uses an RLOC-set that is in use already; its flow is on the switch."""
+        self._set_uses[rlocs] += 1
+        self._in_brief += 1
+
+    def note_written_out(self, owner: Owner, rule: FlowRule, rlocs: RlocSet) -> None:
+        """An entry in brief is not so any more: this is its flow on the switch."""
+        self._in_brief -= 1
+        self._sets[owner] = (rlocs,)
+        self._note(owner, Compiled((rule,)))
+        if self.installed is not None:
+            self.installed.flows[rule.key] = rule
+
+    # --- what there is -----------------------------------------------------------------------
+
     def group_in_use(self, group_id: int) -> bool:
         """Whether some flow continues in this group."""
         return self._group_uses[group_id] > 0
@@ -89,13 +121,16 @@ class Program:
         """One of the owners that use an RLOC-set in use."""
         known = self._user.get(rlocs)
         if known is None or rlocs not in self._sets.get(known, ()):
+            self._user.pop(rlocs, None)
+            if not any(rlocs in sets for sets in self._sets.values()):
+                self.write_out((rlocs,), 1)
             known = next(owner for owner, sets in self._sets.items() if rlocs in sets)
             self._user[rlocs] = known
         return known
 
     def counts(self) -> tuple[int, int, int]:
         """How many flows, groups and meters are wanted, as last compiled."""
-        flows = sum(len(item.flows) for item in self._compiled.values())
+        flows = self._in_brief + sum(len(item.flows) for item in self._compiled.values())
         meters = sum(len(item.meters) for item in self._compiled.values())
         return flows, len(self._group_uses), meters
 
@@ -217,6 +252,7 @@ class Program:
         changed = [set_owner(rlocs) for rlocs in (*new, *gone, *moved)]
         if not moved:
             return changed, []
+        self.write_out(moved, None)
         known = set(owners)
         return changed, [
             owner

@@ -39,9 +39,12 @@ from lisp_sdn.views import (
 )
 from lisp_sdn.wire import EidRecord, MapReply, MapRequest
 from lisp_sdn.xtr import adopt, compiler, native, replies, rlocsets, show, topology
+from lisp_sdn.xtr.brief import TIMER as BRIEFS_TIMER
+from lisp_sdn.xtr.brief import Briefs
 from lisp_sdn.xtr.cache import CacheKey, Entry, MapCache, Via
 from lisp_sdn.xtr.etr import TIMER as REGISTER_TIMER
 from lisp_sdn.xtr.etr import Etr
+from lisp_sdn.xtr.express import Express
 from lisp_sdn.xtr.frames import Ethernet, parse_ethernet, parse_ip
 from lisp_sdn.xtr.gateway import Gateway
 from lisp_sdn.xtr.gleaner import Gleaner
@@ -155,6 +158,19 @@ class Xtr:
             self.away,
         )
         self._program = Program(self._owners.compile, self._owners.rloc_sets)
+        self._briefs = Briefs(self._cache, self._keeper, self._timers, self._program)
+        self.express = Express(
+            settings.name,
+            self._out,
+            lambda: self._topology,
+            self._hosts,
+            self._cache,
+            self._neighbours,
+            self._itr.resolutions,
+            hold,
+            self._program,
+            self._briefs,
+        )
         reachability = config.reachability
         self._prober = Prober(
             reachability,
@@ -187,6 +203,7 @@ class Xtr:
         self._set_ports(ports)
         self.connected_since = self.connected_since or now
         self._out.connected = True
+        self._briefs.write_out_all()
         adopted = self._keeper.adopt(adopt.entries(ruleset, now, ADOPTED_LIFETIME))
         self._adopt_hosts(ruleset)
         self.guard.adopt(ruleset, now)
@@ -224,7 +241,9 @@ class Xtr:
         self._set_ports((*self._ports.values(), port))
         if self._topology != before:
             self.guard.ports_changed()
-            self._out.dirty.update(dict.fromkeys([*self._owners, *self._program.set_owners()]))
+            self._briefs.follow(self._topology)
+            owners = [*self._owners.written_out(), *self._program.set_owners()]
+            self._out.dirty.update(dict.fromkeys(owners))
             if self._topology.tunnel_port != before.tunnel_port and self._out.connected:
                 self._neighbours.reconnected(self._all_next_hops(), now)
         self._tell_problems()
@@ -407,6 +426,9 @@ class Xtr:
         """A flow left the switch: by idle timeout with its owner, otherwise it is sent again."""
         table, priority, fields = event.rule_key
         key = (table, priority, match(**cast("dict[str, FieldValue]", dict(fields))))
+        destination = adopt.destination(*key)
+        if destination is not None:
+            self._cache.node(destination)
         owner = self._program.owner(key)
         if owner is None:
             return self._finish()
@@ -568,6 +590,8 @@ class Xtr:
                 self._reach(self._topology.drained)
             elif kind.startswith(GUARD):
                 self.guard.due(name, now)
+            elif kind == BRIEFS_TIMER:
+                self._briefs.due(key, now)
             elif name == REGISTER_TIMER:
                 self._etr.due(now)
         return self._finish()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lisp_sdn.address import EidPrefix
 from lisp_sdn.mapping.holes import free_length
-from lisp_sdn.mapping.table import PrefixTable, code_of
+from lisp_sdn.prefixtable import PrefixTable, code_of
 
 EidSet = frozenset[EidPrefix]
 

@@ -112,7 +112,8 @@ def test_the_switch_finds_the_same_entry_as_the_cache(
     for key in stored:
         cache.insert(entry(key))
     parts = [base_rules.static(TOPOLOGY)]
-    parts += [compiler.destination(node, TOPOLOGY, lambda rlocs: 1) for node in cache.nodes()]
+    nodes = [node for found in cache.destinations() if (node := cache.view(found))]
+    parts += [compiler.destination(node, TOPOLOGY, lambda rlocs: 1) for node in nodes]
     switch = SimulatedSwitch(1, merge(parts))
     frame = ip_frame(
         "02:00:00:00:00:fe", "02:00:00:00:00:01", 4, ipv4(source, destination, 253, b"")

@@ -77,6 +77,7 @@ class FakeDatapath:
         self.ports = {2: port(2, "lisp0"), 1: port(1, "p1")}
         self.sent: list[bytes] = []
         self.is_closed = False
+        self.socket = SimpleNamespace(recv=lambda size: b"")
 
     def send(self, data: bytes) -> bool:
         self.sent.append(data)

@@ -13,6 +13,7 @@ and negative prefixes need.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Generic, Protocol, TypeVar
 
 from sortedcontainers import SortedList
@@ -74,13 +75,20 @@ class PrefixTable(Generic[V]):
     def __len__(self) -> int:
         return len(self._codes)
 
+    def values(self) -> Iterator[V]:
+        """Every value, in no particular order."""
+        return chain.from_iterable(level.values.values() for level in self._levels)
+
     def eid(self, code: int) -> EidPrefix:
         """The EID-prefix of one of our codes."""
         return eid_of(self.iid, self.version, code)
 
     def find_packed(self, address: bytes) -> V | None:
         """The value with the longest prefix that covers a packed address."""
-        value = int.from_bytes(address, "big")
+        return self.find(int.from_bytes(address, "big"))
+
+    def find(self, value: int) -> V | None:
+        """The value with the longest prefix that covers an address."""
         for level in self._levels:
             found = level.values.get(value >> level.shift)
             if found is not None:
@@ -144,6 +152,13 @@ class PrefixTable(Generic[V]):
             if length < 0:
                 return
             found = self.longest(shorten(found.code, length, self.bits))
+
+    def has_inside(self, code: int) -> bool:
+        """Whether there are more-specific prefixes. Fast where no prefix here is that long."""
+        levels = self._levels
+        if not levels or levels[0].length <= code & 0xFF:
+            return False
+        return next(self.codes_inside(code), None) is not None
 
     def codes_inside(self, code: int) -> Iterator[int]:
         """The codes of all more-specific prefixes, ascending."""
