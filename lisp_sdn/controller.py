@@ -242,7 +242,7 @@ class Controller:
         """The answer to `ReadRules`: what the switch holds of ours."""
         switch = self._switch(datapath_id)
         actions = switch.installed(ports, ruleset, now) if switch else []
-        return self._settle([*actions, *self._probing(now), *self.interworking.look(now)], now)
+        return self._settle([*actions, *self._probing(now), *self.interworking.connected(now)], now)
 
     def packet_in(self, event: PacketIn, now: float) -> list[Action]:
         """A packet that a flow sent to the controller."""

@@ -132,8 +132,18 @@ def _check_xtr(config: Config, path: str, xtr: XtrSettings) -> Iterator[Problem]
 
 def _check_petrs(config: Config) -> Iterator[Problem]:
     own = {entry.rloc: xtr for xtr in config.xtrs for entry in xtr.rlocs}
-    yield from unique("use_petr", "iid", [str(entry.iid) for entry in config.use_petr])
+    names = {xtr.name for xtr in config.xtrs}
+    seen: dict[tuple[int, str | None], str] = {}
     for p, petr in enumerate(config.use_petr):
+        for x, name in enumerate(petr.xtrs):
+            if name not in names:
+                known = ", ".join(sorted(names)) or "none"
+                yield f"use_petr[{p}].xtrs[{x}]", f"{name!r} is not an xTR; configured: {known}"
+        for whom in petr.xtrs or (None,):
+            first = seen.setdefault((petr.iid, whom), f"use_petr[{p}]")
+            if first != f"use_petr[{p}]":
+                whose = "" if whom is None else f" for xTR {whom}"
+                yield f"use_petr[{p}].iid", f"'{petr.iid}' is already {first}{whose}"
         rlocs = [entry.rloc for entry in petr.locators]
         yield from unique(f"use_petr[{p}].locators", "rloc", [str(rloc) for rloc in rlocs])
         for r, rloc in enumerate(rlocs):

@@ -123,11 +123,13 @@ class UsePetr(Settings):
     """The Proxy-ETRs of an instance-ID (RFC 6832 section 6): where ITRs send what is to be natively
     forwarded.
 
-    iid: the instance-ID. when: "ipv6-over-ipv4-only" is for IPv6 EIDs, and only at xTRs without an
-    IPv6 RLOC. A Proxy-ITR uses none: what is not LISP would come back to it. locators: the RLOC-set
-    of the Proxy-ETRs.
+    iid: the instance-ID. xtrs: the xTRs of ours that use them, by name; without any, all that no
+    other entry of the instance-ID names. when: "ipv6-over-ipv4-only" is for IPv6 EIDs, and only at
+    xTRs without an IPv6 RLOC. A Proxy-ITR uses none: what is not LISP would come back to it.
+    locators: the RLOC-set of the Proxy-ETRs.
     """
 
     iid: Iid = 0
+    xtrs: tuple[Name, ...] = ()
     when: Literal["always", "ipv6-over-ipv4-only"] = "always"
     locators: tuple[LocatorSettings, ...] = Field(min_length=1, max_length=32)

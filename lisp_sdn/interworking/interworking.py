@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from lisp_sdn.actions import Action, FlowCounters
-from lisp_sdn.config import Config, XtrSettings
+from lisp_sdn.config import Config, UsePetr, XtrSettings
 from lisp_sdn.interworking.proxies import Proxies
 from lisp_sdn.interworking.traffic import WAYS, Traffic
 from lisp_sdn.rlocs import Rlocs
@@ -39,6 +39,11 @@ class Interworking:
         self._config = config
         self._proxies.configure(config, now)
         self._traffic.configure(config, now)
+
+    def connected(self, now: float) -> list[Action]:
+        """The rules of a switch are known: its counters are looked at from now on."""
+        self._traffic.soon(now)
+        return self.look(now)
 
     def look(self, now: float) -> list[Action]:
         """A switch, a port or an RLOC may have changed: announce and withdraw what follows."""
@@ -96,7 +101,7 @@ class Interworking:
         """The Proxy-ETRs that our ITRs use."""
         own = {entry.rloc: xtr.name for xtr in self._config.xtrs for entry in xtr.rlocs}
         for used in self._config.use_petr:
-            users = [xtr for xtr in self._config.xtrs if self._uses(xtr, used.iid)]
+            users = [xtr for xtr in self._config.xtrs if self._uses(xtr, used)]
             for entry in used.locators:
                 yield PetrState(
                     used.iid,
@@ -109,9 +114,9 @@ class Interworking:
                     ),
                 )
 
-    def _uses(self, xtr: XtrSettings, iid: int) -> bool:
-        here = any(port.iid == iid for port in xtr.eid_ports)
-        return here and Petrs(xtr, self._config.use_petr).uses(iid)
+    def _uses(self, xtr: XtrSettings, used: UsePetr) -> bool:
+        here = any(port.iid == used.iid for port in xtr.eid_ports)
+        return here and Petrs(xtr, self._config.use_petr).uses(used)
 
     def counters(self) -> Iterable[Counter]:
         """Every counter."""

@@ -49,6 +49,10 @@ class Traffic:
         self._last = {key: flow for key, flow in self._last.items() if key[0] in self._names}
         self.start(now)
 
+    def soon(self, now: float) -> None:
+        """Look without waiting: what is counted from now on belongs to now."""
+        self._due = now if self._names else None
+
     def next_timer(self) -> float | None:
         """When it wants to look again."""
         return self._due

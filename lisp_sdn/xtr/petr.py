@@ -17,17 +17,20 @@ class Petrs:
     """The PETRs that one xTR uses, by instance-ID."""
 
     def __init__(self, settings: XtrSettings, used: Sequence[UsePetr]) -> None:
-        self.used = {entry.iid: entry for entry in used}
+        mine = [entry for entry in used if not entry.xtrs or settings.name in entry.xtrs]
+        # An entry that names this xTR is put over one for all.
+        self.used = {entry.iid: entry for entry in sorted(mine, key=lambda e: bool(e.xtrs))}
         for port in settings.native_ports:
             if port.proxy_itr is not None:
                 # What it attracts for nobody would come back from the PETR, again and again.
                 self.used.pop(port.iid, None)
         self._ipv6_underlay = any(entry.rloc.version == 6 for entry in settings.rlocs)
 
-    def uses(self, iid: int) -> bool:
-        """Whether any packet of this instance-ID may go there."""
-        entry = self.used.get(iid)
-        return entry is not None and (entry.when == "always" or not self._ipv6_underlay)
+    def uses(self, entry: UsePetr) -> bool:
+        """Whether any packet goes there by this entry."""
+        if self.used.get(entry.iid) is not entry:
+            return False
+        return entry.when == "always" or not self._ipv6_underlay
 
     def through(self, mapping: Mapping) -> Mapping:
         """The mapping with the PETR's RLOC-set where it is to be used; else itself."""

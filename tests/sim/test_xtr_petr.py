@@ -67,6 +67,21 @@ def test_another_instance_id_has_no_petr() -> None:
     assert net.reasons() == {"no-native-path"}
 
 
+def test_one_xtr_may_have_petrs_of_its_own() -> None:
+    own = PETR.replace("iid: 1\n", "iid: 1\n    xtrs: [xb]\n").replace(
+        "198.51.100.1", "203.0.113.9"
+    )
+    net = started(CONFIG + own + PETR.replace("use_petr:\n", ""))
+    hosts = {"xa": ("10.1.0.1", "02:00:00:00:0a:01"), "xb": ("10.2.0.1", "02:00:00:00:0b:01")}
+    for name, (address, mac) in hosts.items():
+        host = net[name].add(1, address, mac)
+        for _ in range(2):
+            net.send(name, 1, host.frame("10.200.0.1"))
+            net.advance(0.1)
+    by_source = {str(x.tunnel_source): str(x.tunnel_destination) for x in net.sent_through_tunnel}
+    assert by_source == {"192.0.2.1": "198.51.100.1", "192.0.2.2": "203.0.113.9"}
+
+
 def test_only_natively_forward_goes_there() -> None:
     net = started(CONFIG + PETR)
     host = net["xa"].add(1, "10.1.0.1", MAC)
@@ -118,6 +133,11 @@ def test_when_the_eid_becomes_lisp_its_etr_takes_the_place_of_the_petr() -> None
             PETR + PETR.replace("use_petr:\n", ""),
             "use_petr[1].iid",
             "'1' is already use_petr[0]",
+        ),
+        (
+            PETR.replace("iid: 1\n", "iid: 1\n    xtrs: [xc]\n"),
+            "use_petr[0].xtrs[0]",
+            "'xc' is not an xTR; configured: xa, xb",
         ),
         (
             PETR.replace("198.51.100.2", "192.0.2.2"),
