@@ -27,7 +27,6 @@ MAPPING_COUNTERS = {
     "smrs-out": "Solicit-Map-Requests sent",
     "smrs-not-sent": "Solicit-Map-Requests left out because of a limit",
     "smrs-unanswered": "Solicit-Map-Requests that led to no Map-Request",
-    "refusals-forgotten": "Kinds of refusal that the mapping system forgot again",
     "refusal-events-left-out": "Refused Map-Registers that were counted without an event",
 }
 

@@ -417,7 +417,7 @@ class FastPath:
             report.count("proxy-reply-records-out", answered)
         for reason, (count, rloc) in refused.items():
             hint = LIMIT_HINTS[reason]
-            actions.append(report.drop(reason, f"{hint} ({count} times)", ip_address(rloc), now))
+            actions.append(report.drop(reason, f"{hint} ({count} times)", ip_address(rloc)))
             report.count(f"dropped-{reason}", count - 1)
         return actions
 

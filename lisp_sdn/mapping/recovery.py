@@ -43,7 +43,7 @@ def recover(
         try:
             site_name, key_id, identity, nonce = codec.read_nonce(key, value)
         except StoreError as error:
-            actions.append(report.drop("store-unreadable", str(error), None, now))
+            actions.append(report.drop("store-unreadable", str(error), None))
             continue
         site = sites.by_name.get(site_name)
         if site is not None:
@@ -56,7 +56,7 @@ def recover(
         except StoreError as error:
             refused = Refused("store-unreadable", str(error))
         if refused is not None:
-            actions.append(report.drop(refused.reason, refused.hint, None, now))
+            actions.append(report.drop(refused.reason, refused.hint, None))
             gone.append(Change(Table.REGISTRATIONS, key, None))
     store.append(gone)
     if database.registered:

@@ -1,18 +1,14 @@
-"""Counters and refusals: what the mapping system did, and why it did not do something.
+"""Counters of the mapping system, and the refusals that it tells to the edges.
 
-Counters are named after draft-ietf-lisp-yang. A refusal is grouped by reason and source and kept
-in bounded memory, with a sentence that tells a person what to change.
+Counters are named after draft-ietf-lisp-yang. Who keeps refusals, grouped and bounded, is
+`lisp_sdn.ledger`, from the `Dropped` actions of all parts.
 """
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 
 from lisp_sdn.actions import Dropped
-from lisp_sdn.views import Refusal
-
-MAX_REFUSALS = 1024
-"""Groups of refusals that are kept; the group that was silent longest goes first."""
 
 
 class Report:
@@ -25,26 +21,12 @@ class Report:
         self.where = where
         self.counters: Counter[str] = Counter()
         self.rule_hits: Counter[tuple[str, str]] = Counter()
-        self._refusals: OrderedDict[tuple[str, str], Refusal] = OrderedDict()
 
     def count(self, name: str, amount: int = 1) -> None:
         """Add to a counter."""
         self.counters[name] += amount
 
-    def drop(self, reason: str, detail: str, source: object, now: float) -> Dropped:
-        """Note that something was dropped or refused; the action that tells it to the edge."""
-        text = str(source) if source is not None else ""
+    def drop(self, reason: str, detail: str, source: object) -> Dropped:
+        """Count that something was dropped or refused; detail tells a person what to change."""
         self.counters[f"dropped-{reason}"] += 1
-        known = self._refusals.pop((reason, text), None)
-        first, count = (known.first_seen, known.count) if known else (now, 0)
-        if len(self._refusals) >= MAX_REFUSALS:
-            self._refusals.popitem(last=False)
-            self.counters["refusals-forgotten"] += 1
-        self._refusals[reason, text] = Refusal(
-            self.where, reason, text, detail, count + 1, first, now
-        )
-        return Dropped(self.where, reason, detail, text)
-
-    def refusals(self) -> list[Refusal]:
-        """All groups, the newest first."""
-        return list(reversed(self._refusals.values()))
+        return Dropped(self.where, reason, detail, str(source) if source is not None else "")

@@ -333,7 +333,7 @@ class MapServer:
         self._report.count("registrations-refused")
         name = site.name if site else ""
         text = f"site {name}: {eid}: {refused.hint}" if site else f"{eid}: {refused.hint}"
-        yield self._report.drop(refused.reason, text, source.address, now)
+        yield self._report.drop(refused.reason, text, source.address)
         if not self._refused_events.take(now):
             self._report.count("refusal-events-left-out")
             return
@@ -370,7 +370,7 @@ class MapServer:
             self._store.append(changes)
         except StoreFull as error:
             # The next start finds them again and they expire once more: late, not wrong.
-            actions.append(self._report.drop(error.reason, str(error), None, now))
+            actions.append(self._report.drop(error.reason, str(error), None))
         return Outcome(actions, changed)
 
 

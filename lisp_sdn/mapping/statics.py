@@ -59,7 +59,7 @@ class Statics:
             try:
                 key, stored = codec.read_static_key(name), reader.read(value)
             except StoreError as error:
-                actions.append(self._report.drop("store-unreadable", str(error), None, now))
+                actions.append(self._report.drop("store-unreadable", str(error), None))
                 continue
             self._put(key, codec.restored(key, stored, STATIC))
             self._set.add(destination_of(key))

@@ -44,7 +44,6 @@ from lisp_sdn.mapping.statics import Statics
 from lisp_sdn.mapping.store import Change, MemoryStore, Store
 from lisp_sdn.model import Answer, AnswerPolicy, Mapping, Requester
 from lisp_sdn.prefixtable import eid_of
-from lisp_sdn.views import Refusal
 from lisp_sdn.wire import (
     Ecm,
     EidRecord,
@@ -129,7 +128,7 @@ class MapSystem:
         try:
             message = understood(decode(data))
         except DecodeError as error:
-            return [self.report.drop(error.reason, str(error), source.address, now)]
+            return [self.report.drop(error.reason, str(error), source.address)]
         if isinstance(message, Ecm):
             return self._receive_ecm(message, data, source, now)
         if isinstance(message, MapRequest):
@@ -139,27 +138,27 @@ class MapSystem:
             return self._receive_register(message, data, source, now)
         if isinstance(message, MapNotifyAck):
             refused = self._publisher.acknowledge(message, data, source)
-            return [] if refused is None else [self._refused(refused, source, now)]
+            return [] if refused is None else [self._refused(refused, source)]
         return [self._unexpected(message, source, now)]
 
     def _unexpected(self, message: Message, source: Endpoint, now: float) -> Dropped:
         """What a Map-Server never gets (RFC 9301 section 8.3 for the Map-Reply)."""
         name = message.name.replace("_", "-")
         self.report.count(f"{name}-in")
-        return self.report.drop("unexpected-type", f"{name} to a Map-Server", source.address, now)
+        return self.report.drop("unexpected-type", f"{name} to a Map-Server", source.address)
 
     def _receive_ecm(self, ecm: Ecm, data: bytes, sender: Endpoint, now: float) -> list[Action]:
         self.report.count("encapsulated-map-requests-in")
         if ecm.destination.port != 4342:
             detail = f"inner destination port {ecm.destination.port}, expected 4342"
-            return [self.report.drop("ecm-port", detail, sender.address, now)]
+            return [self.report.drop("ecm-port", detail, sender.address)]
         try:
             message = understood(decode(ecm.payload))
         except DecodeError as error:
-            return [self.report.drop(error.reason, f"ecm.{error}", sender.address, now)]
+            return [self.report.drop(error.reason, f"ecm.{error}", sender.address)]
         if not isinstance(message, MapRequest):
             detail = f"{message.name.replace('_', '-')} inside an ECM"
-            return [self.report.drop("ecm-payload", detail, sender.address, now)]
+            return [self.report.drop("ecm-payload", detail, sender.address)]
         arrival = Arrival(message, ecm.source, sender, data, ecm.payload, True)
         return self._refer(arrival, now) if ecm.ddt else self._receive_request(arrival, now)
 
@@ -170,7 +169,7 @@ class MapSystem:
             arrival.sender.address, now
         )
         if refused is not None:
-            return [self._refused(refused, arrival.sender, now)]
+            return [self._refused(refused, arrival.sender)]
         referral, registered = refer(arrival.request, self.resolver.lookup)
         self.report.count("map-referrals-out")
         actions: list[Action] = [SendControl(referral.serialize(), arrival.sender)]
@@ -267,15 +266,15 @@ class MapSystem:
         request = arrival.request
         refused = self.intake.refusal(request)
         if refused is not None:
-            return [self._refused(refused, arrival.sender, now)]
+            return [self._refused(refused, arrival.sender)]
         if any(record.subscribe for record in request.records):
             return self._receive_subscription(arrival, now)
         target = self.intake.reply_to(arrival)
         if isinstance(target, Refused):
-            return [self._refused(target, arrival.sender, now)]
+            return [self._refused(target, arrival.sender)]
         refused = self.intake.limited(target.address, now)
         if refused is not None:
-            return [self._refused(refused, arrival.sender, now)]
+            return [self._refused(refused, arrival.sender)]
         if len(self.solicitor):
             self._hear(request, target)
         if request.dont_reply:
@@ -295,19 +294,19 @@ class MapSystem:
         request = arrival.request
         refused = self.intake.limited(arrival.sender.address, now)
         if refused is not None:
-            return [self._refused(refused, arrival.sender, now)]
+            return [self._refused(refused, arrival.sender)]
         requester = requester_of(request, usable_rlocs(request))
         actions: list[Action] = []
         for record in request.records[:MAX_RECORDS]:
             if not record.subscribe or not isinstance(record.eid, EidPrefix):
                 unsupported = Refused("unsupported-eid", f"{record.eid}: no subscription to it")
-                actions.append(self._refused(unsupported, arrival.sender, now))
+                actions.append(self._refused(unsupported, arrival.sender))
                 continue
             done = self._publisher.subscribe(request, record.eid, requester, now)
             if isinstance(done, Answer):
                 actions += self._deny(arrival, record.eid, done, now)
             elif isinstance(done, Refused):
-                actions.append(self._refused(done, arrival.sender, now))
+                actions.append(self._refused(done, arrival.sender))
             else:
                 actions += done
         return actions
@@ -315,15 +314,15 @@ class MapSystem:
     def _deny(self, arrival: Arrival, eid: EidPrefix, answer: Answer, now: float) -> list[Action]:
         reason = answer.mapping.action.text
         refused = Refused("subscription-refused", f"{eid}: {reason}")
-        actions: list[Action] = [self._refused(refused, arrival.sender, now)]
+        actions: list[Action] = [self._refused(refused, arrival.sender)]
         target = self.intake.reply_to(arrival)
         if isinstance(target, Endpoint) and self.intake.limited(target.address, now) is None:
             reply = MapReply(arrival.request.nonce, (record_of(answer, eid, now),))
             actions.append(SendControl(reply.serialize(), target))
         return actions
 
-    def _refused(self, refused: Refused, sender: Endpoint, now: float) -> Dropped:
-        return self.report.drop(refused.reason, refused.hint, sender.address, now)
+    def _refused(self, refused: Refused, sender: Endpoint) -> Dropped:
+        return self.report.drop(refused.reason, refused.hint, sender.address)
 
     def _answer_request(self, arrival: Arrival, target: Endpoint, now: float) -> list[Action]:
         request = arrival.request
@@ -336,11 +335,11 @@ class MapSystem:
             eid = wanted.eid
             if isinstance(eid, OtherEid):
                 refused = Refused("unsupported-eid", f"{eid}: not an IPv4 or IPv6 EID")
-                actions.append(self._refused(refused, arrival.sender, now))
+                actions.append(self._refused(refused, arrival.sender))
                 continue
             repeated = self.intake.repeated(target.address, eid, now)
             if repeated is not None:
-                actions.append(self._refused(repeated, arrival.sender, now))
+                actions.append(self._refused(repeated, arrival.sender))
                 continue
             query = query_of(eid, requester, octets, arrival)
             self._faces.note(target.address.packed, query.requester)
@@ -358,7 +357,7 @@ class MapSystem:
         if self.intake.amplifies(len(data), received):
             detail = f"{len(data)} octets for {received}: limits.amplification is exceeded"
             refused = Refused("amplification", detail)
-            return [*actions, self._refused(refused, arrival.sender, now)]
+            return [*actions, self._refused(refused, arrival.sender)]
         return [*actions, SendControl(data, target)]
 
     def told(self, eid: EidPrefix, rloc: IPAddress, source_eid: EidPrefix | None) -> None:
@@ -469,10 +468,6 @@ class MapSystem:
         return actions
 
     # --- what REST and CLI show; see also `inventory` ---
-
-    def refusals(self) -> list[Refusal]:
-        """Drops and refusals, grouped, the newest first."""
-        return self.report.refusals()
 
     def gauges(self) -> dict[str, int]:
         """How much there is of what, by name."""

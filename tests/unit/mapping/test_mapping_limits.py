@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lisp_sdn.mapping.limits import RepeatLimiter, SourceLimiter, TokenBucket
-from lisp_sdn.mapping.report import MAX_REFUSALS, Report
 
 
 def test_a_bucket_gives_its_burst_and_then_its_rate() -> None:
@@ -66,17 +65,3 @@ def test_repeats_are_counted_within_a_window() -> None:
     assert all(repeats.take(n, 13.2) for n in range(100))
     assert len(repeats) == 3
     assert repeats.take("a", 5.0)
-
-
-def test_refusals_are_grouped_and_bounded() -> None:
-    report = Report("map-server")
-    for n in range(MAX_REFUSALS + 10):
-        report.drop("reason", f"detail {n}", f"10.0.{n >> 8}.{n & 255}", 100.0 + n)
-    report.drop("reason", "again", "10.0.0.50", 5000.0)
-    refusals = report.refusals()
-    assert len(refusals) == MAX_REFUSALS
-    newest = refusals[0]
-    assert (newest.source, newest.detail, newest.count) == ("10.0.0.50", "again", 2)
-    assert (newest.first_seen, newest.last_seen) == (150.0, 5000.0)
-    assert report.counters["refusals-forgotten"] == 10
-    assert report.counters["dropped-reason"] == MAX_REFUSALS + 11
