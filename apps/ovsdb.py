@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 import os
 from typing import Any
 
@@ -11,25 +10,11 @@ import eventlet
 from eventlet.green import socket
 
 from lisp_sdn.config import XtrSettings
+from lisp_sdn.ovsdb import rpc
+from lisp_sdn.ovsdb.plan import TUNNEL_OPTIONS, TUNNEL_TYPE
 
 TIMEOUT = 5.0
 """Seconds for connecting and the answer together."""
-
-MAX_ANSWER = 16 << 20
-
-TUNNEL_TYPE = "vxlan"
-TUNNEL_OPTIONS = {
-    "exts": "gpe",
-    "dst_port": "4341",
-    "key": "flow",
-    "remote_ip": "flow",
-    "local_ip": "flow",
-    "packet_type": "legacy_l3",
-    "tos": "inherit",
-    "ttl": "inherit",
-}
-"""What makes a VXLAN port of Open vSwitch speak LISP-GPE (RFC 9305); DSCP, ECN and TTL of the outer
-header are those of the inner one (RFC 9300 section 5.3)."""
 
 
 class OvsdbError(Exception):
@@ -42,9 +27,13 @@ def problems(xtr: XtrSettings) -> list[str]:
         raise OvsdbError("not configured; for that set xtrs[].ovsdb")
     interfaces, bridges, underlay = query(
         xtr.ovsdb,
-        _select("Interface", "name", xtr.tunnel_port, ["type", "options", "error", "ofport"]),
-        _select("Bridge", "datapath_id", f"{xtr.datapath_id:016x}", ["name", "fail_mode"]),
-        _select("Interface", "name", xtr.underlay.bridge, ["name", "mtu"]),
+        rpc.select(
+            "Interface", ["type", "options", "error", "ofport"], [["name", "==", xtr.tunnel_port]]
+        ),
+        rpc.select(
+            "Bridge", ["name", "fail_mode"], [["datapath_id", "==", f"{xtr.datapath_id:016x}"]]
+        ),
+        rpc.select("Interface", ["name", "mtu"], [["name", "==", xtr.underlay.bridge]]),
     )
     others = bridge_problems(bridges) + underlay_problems(xtr, underlay)
     if not interfaces:
@@ -68,7 +57,7 @@ def interface_problems(xtr: XtrSettings, row: dict[str, Any]) -> list[str]:
         elif value != expected:
             found.append(f"port {port}: options:{name} is {value}, expected {expected}")
     if found:
-        found[-1] += f"; ovs-vsctl {repair(xtr)}"
+        found[-1] += f"; lispctl xtr adopt {xtr.name}, or ovs-vsctl {repair(xtr)}"
     elif isinstance(row["error"], str) and row["error"]:
         found.append(f"port {port}: Open vSwitch says: {row['error']}")
     return found
@@ -107,17 +96,14 @@ def repair(xtr: XtrSettings) -> str:
     return f"set interface {xtr.tunnel_port} type={TUNNEL_TYPE} {options}"
 
 
-def _select(table: str, column: str, value: str, columns: list[str]) -> dict[str, Any]:
-    return {"op": "select", "table": table, "where": [[column, "==", value]], "columns": columns}
-
-
 def query(target: str, *operations: dict[str, Any]) -> list[list[dict[str, Any]]]:
     """The rows of each operation. target: "tcp:ADDR:PORT" or "unix:PATH". Raises OvsdbError."""
     try:
         with eventlet.Timeout(TIMEOUT), _connect(target) as connection:
-            request = {"method": "transact", "params": ["Open_vSwitch", *operations], "id": 0}
-            connection.sendall(json.dumps(request).encode())
-            results = _answer(connection)
+            connection.sendall(rpc.transact(operations))
+            answer = rpc.Answer()
+            while (results := answer.feed(connection.recv(65536))) is None:
+                pass
         return [result["rows"] for result in results[: len(operations)]]
     except eventlet.Timeout:
         raise OvsdbError(f"{target}: no answer in {TIMEOUT:.0f} s") from None
@@ -141,25 +127,3 @@ def _connect(target: str) -> Any:
     connection = socket.socket(family)
     connection.connect((str(address), int(port)))
     return connection
-
-
-def _answer(connection: Any) -> list[dict[str, Any]]:
-    """The result of the request with id 0; messages of the server's own are passed over."""
-    decoder = json.JSONDecoder()
-    text = ""
-    while len(text) < MAX_ANSWER:
-        received = connection.recv(65536)
-        if not received:
-            raise ValueError("the connection ended")
-        text += received.decode("utf-8", "replace")
-        while text:
-            try:
-                document, end = decoder.raw_decode(text)
-            except ValueError:
-                break
-            text = text[end:].lstrip()
-            if document.get("id") == 0 and "result" in document:
-                if document.get("error"):
-                    raise ValueError(str(document["error"]))
-                return list(document["result"])
-    raise ValueError("the answer is too long")

@@ -1,4 +1,4 @@
-"""`lispctl xtr ...`: planned maintenance."""
+"""`lispctl xtr ...`: set up and maintain our xTRs."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import click
 from lisp_sdn.cli._client import segment
 from lisp_sdn.cli._context import Session, command
 from lisp_sdn.cli._output import console, print_json
+from lisp_sdn.cli.lispctl_adopt import adopt
 
 
 @click.group()
 def xtr() -> None:
-    """Take RLOCs of our xTRs out of use, and put them back."""
+    """Set up the switches of our xTRs; take their RLOCs out of use, and put them back."""
 
 
 def _change(session: Session, method: str, rloc: str, text: str) -> None:
@@ -40,3 +41,6 @@ def drain(session: Session, rloc: str) -> None:
 def undrain(session: Session, rloc: str) -> None:
     """Let traffic come back to RLOC."""
     _change(session, "DELETE", rloc, "in use again")
+
+
+xtr.add_command(adopt)

@@ -70,7 +70,11 @@ def test_reloads_under_a_running_ping_lose_nothing(lab: Any, file: dict[str, Any
         file["sites"][1]["authentication_keys"][0]["key"] = "rolled-over"
         keys = [{"key_id": 1, "key": "new"}]
         file["sites"].append(
-            {"name": "new", "authentication_keys": keys, "eid_prefixes": [{"prefix": "10.9.0.0/16"}]}
+            {
+                "name": "new",
+                "authentication_keys": keys,
+                "eid_prefixes": [{"prefix": "10.9.0.0/16"}],
+            }
         )
         write(lab, file)
         told = lispctl(lab, "reload", "--yes")
@@ -127,7 +131,9 @@ def test_a_mistake_in_the_file_changes_nothing(lab: Any, file: dict[str, Any]) -
     assert "xtrs[1].site" in told
     assert "xtrs[1].datapath_id" in told
     lab.net.ctl.process.send_signal(signal.SIGHUP)
-    poll("the refusal in the log", lambda: "configuration.refused" in lab.net.ctl.log.read_text(), 5)
+    poll(
+        "the refusal in the log", lambda: "configuration.refused" in lab.net.ctl.log.read_text(), 5
+    )
     assert lab.h1.ping(H2, 2, 0.1).received == 2
 
 

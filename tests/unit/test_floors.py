@@ -34,6 +34,7 @@ FLOORS = {
     "guard_settings": 3,
     "config": 4,
     "views": 5,
+    "ovsdb": 5,
     "inflow": 6,
     "ledger": 6,
     "exchanges": 7,

@@ -113,7 +113,10 @@ class EidPortModel(Model):
 
 
 class XtrModel(Model):
-    """One Open vSwitch. problems: why it does not forward as configured."""
+    """One Open vSwitch. problems: why it does not forward as configured. uplinks: named by RLOCs.
+
+    ovsdb: where its database is.
+    """
 
     name: str
     site: str | None
@@ -125,6 +128,9 @@ class XtrModel(Model):
     tunnel_port: str
     underlay_bridge: str
     underlay_datapath_id: DatapathField | None
+    uplinks: list[str]
+    native_ports: list[str]
+    ovsdb: str | None
     eid_ports: list[EidPortModel]
     eid_prefixes: list[EidField]
     map_resolvers: list[RlocField]
@@ -235,6 +241,9 @@ def show_xtr(backend: Backend, xtr: XtrSettings, now: float) -> XtrModel:
         tunnel_port=xtr.tunnel_port,
         underlay_bridge=xtr.underlay.bridge,
         underlay_datapath_id=xtr.underlay.datapath_id,
+        uplinks=sorted({entry.uplink for entry in xtr.rlocs if entry.uplink is not None}),
+        native_ports=[port.name for port in xtr.native_ports],
+        ovsdb=xtr.ovsdb,
         eid_ports=[_eid_port(port, ports.get(port.name)) for port in xtr.eid_ports],
         eid_prefixes=[entry.eid for entry in backend.config.registered_prefixes(xtr)],
         map_resolvers=list(xtr.map_resolvers),

@@ -40,7 +40,7 @@ def test_a_port_as_it_should_be_has_no_problem(xtr: XtrSettings) -> None:
 def test_the_outer_header_takes_tos_and_ttl_of_the_inner(xtr: XtrSettings) -> None:
     (tos, ttl) = ovsdb.interface_problems(xtr, row(tos=None, ttl="64"))
     assert tos == "port lisp0: options:tos is missing, expected inherit"
-    assert ttl.startswith("port lisp0: options:ttl is 64, expected inherit; ovs-vsctl ")
+    assert ttl.startswith("port lisp0: options:ttl is 64, expected inherit; lispctl ")
 
 
 def test_an_underlay_that_carries_less_than_configured(xtr: XtrSettings) -> None:
@@ -53,7 +53,8 @@ def test_an_underlay_that_carries_less_than_configured(xtr: XtrSettings) -> None
 def test_every_wrong_option_is_named_and_the_repair_told_once(xtr: XtrSettings) -> None:
     problems = ovsdb.interface_problems(xtr, row(exts=None, dst_port="4789"))
     assert problems[0] == "port lisp0: options:exts is missing, expected gpe"
-    assert problems[1].startswith("port lisp0: options:dst_port is 4789, expected 4341; ovs-vsctl ")
+    assert problems[1].startswith("port lisp0: options:dst_port is 4789, expected 4341; lispctl ")
+    assert "lispctl xtr adopt a, or ovs-vsctl " in problems[1]
     assert "set interface lisp0 type=vxlan options:exts=gpe options:dst_port=4341" in problems[1]
     assert len(problems) == 2
 
