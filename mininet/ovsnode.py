@@ -56,14 +56,19 @@ class OpenVSwitch(LispNode):
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self._daemons.append(self.spawn(name, *argv, *common, **quiet))
 
-    def kill_switch(self) -> None:
-        """End ovs-vswitchd and ovsdb-server at once; `launch` and `provision` start them again."""
+    def kill_switch(self, *, forget: bool = False) -> None:
+        """End ovs-vswitchd and ovsdb-server at once; `launch` and `provision` start them again.
+
+        forget: and remove the database, so that `launch` starts with an empty one.
+        """
         for daemon in reversed(self._daemons):
             daemon.kill()
             daemon.wait()
         self._daemons.clear()
         for name in ("db.sock", "vswitchd.ctl", "ovsdb.ctl"):
             (self.dir / name).unlink(missing_ok=True)
+        if forget:
+            (self.dir / "conf.db").unlink(missing_ok=True)
 
     def vsctl(self, *argv: str) -> str:
         """ovs-vsctl on this xTR's database."""

@@ -85,9 +85,14 @@ class XtrNode(OpenVSwitch, LispNode):
         ]
         argv += [settings.tunnel_port, "type=vxlan", "ofport_request=100", *LISP_PORT_OPTIONS]
         self.vsctl(*argv)
-        for name in present - {"mgmt0"}:
-            self.sysctl(f"ipv6.conf.{name}.disable_ipv6", 1)
         self._underlay_flows(phy)
+        self.address()
+
+    def address(self) -> None:
+        """What the system has to do beside Open vSwitch: RLOCs and routes on the underlay bridge."""
+        phy = self.settings.underlay.bridge
+        for name in set(self.nameToIntf) - {"mgmt0"}:
+            self.sysctl(f"ipv6.conf.{name}.disable_ipv6", 1)
         self.do("ip", "link", "set", phy, "up")
         for uplink in self.uplinks:
             for rloc in uplink.rlocs:

@@ -29,6 +29,7 @@ def take_over(new: Xtr, old: Xtr, now: float) -> list[XtrAction]:
     new._out.take_over(old._out)
     new._topology = replace(new._topology, down=old._topology.down, drained=old._topology.drained)
     new._set_ports(old._ports.values())
+    new._numbers = old._numbers
     _hosts(new, old)
     new._keeper.take_over(old._cache, now, ask=_other_answers(new, old))
     new._neighbours.take_over(old._neighbours)

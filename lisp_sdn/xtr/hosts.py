@@ -7,8 +7,8 @@ for by the gateway when a packet for an unknown EID of a connected subnet arrive
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from lisp_sdn.address import IPAddress
@@ -91,6 +91,18 @@ class Hosts:
             _, evicted = self._hosts.popitem(last=False)
             self.departures += 1
         return Learned.MOVED if old else Learned.NEW, evicted
+
+    def renumber(self, moved: Mapping[int, int | None]) -> list[HostKey]:
+        """Ports have other numbers than before, None: are gone. Returns whom it concerns."""
+        concerned = [host for host in self._hosts.values() if host.port in moved]
+        self.departures += len(concerned)
+        for host in concerned:
+            number = moved[host.port]
+            if number is None:
+                del self._hosts[host.key]
+            else:
+                self._hosts[host.key] = replace(host, port=number)
+        return [host.key for host in concerned]
 
     def forget(self, key: HostKey) -> Host | None:
         """The host is gone or silent."""

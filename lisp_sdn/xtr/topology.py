@@ -229,3 +229,23 @@ def build(
         ),
         settings.underlay.mtu,
     )
+
+
+def renumbered(numbers: dict[str, int], ports: Iterable[PortInfo]) -> dict[int, int | None]:
+    """Which ports have other numbers than they had, for instance after a switch restarted.
+
+    numbers: the last known ones by name; brought up to date. None: the port is gone, and another
+    one has its number now. A port that is merely gone keeps its number until it is back.
+    """
+    now = {port.name: port.number for port in ports if port.number}
+    taken = set(now.values())
+    moved: dict[int, int | None] = {}
+    for name, number in list(numbers.items()):
+        if name in now:
+            if now[name] != number:
+                moved[number] = now[name]
+        elif number in taken:
+            moved[number] = None
+            del numbers[name]
+    numbers.update(now)
+    return moved

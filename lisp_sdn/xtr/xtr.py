@@ -89,6 +89,7 @@ class Xtr:
         self.connected_since: float | None = None
         self._limits = limits
         self._ports: dict[str, PortInfo] = {}
+        self._numbers: dict[str, int] = {}
         self._mobile = config.mobile_subnets
         self._topology = topology.build(
             settings, limits, (), roles=native.roles(config, settings), mobile=self._mobile
@@ -251,6 +252,8 @@ class Xtr:
 
     def _set_ports(self, ports: Iterable[PortInfo]) -> None:
         self._ports = {port.name: port for port in ports}
+        for key in self._hosts.renumber(topology.renumbered(self._numbers, self._ports.values())):
+            self._out.touch("host", key)
         self._topology = topology.build(
             self.settings,
             self._limits,
