@@ -21,6 +21,10 @@ from lisp_sdn.xtr.topology import Topology
 PRIME_INTERVAL = 300.0
 """Seconds; Open vSwitch forgets a next hop that was not used for 900 s."""
 
+PRIME_AGAIN = 2.0
+"""Seconds after a switch came back until everything is primed once more: when it restarted, the
+system may give the underlay bridge its addresses only after it has connected."""
+
 _STALE = 2 * PRIME_INTERVAL
 _USED_FOR = 60.0
 _LOOPBACK = IPv4Address("127.0.0.1")
@@ -94,6 +98,8 @@ class Neighbours:
         self._first.clear()
         self._last.clear()
         self.ready_at(sorted(self._known | set(used), key=str), now)
+        for rloc in self._last:
+            self._timers.schedule(("prime", rloc), now + PRIME_AGAIN)
 
     def due(self, rloc: IPAddress, now: float) -> None:
         """Prime again while used."""

@@ -68,7 +68,7 @@ def test_one_wrong_option_is_told_by_the_controller_and_mended(lab: Any) -> None
     assert found["steps"] == ["~ port lisp0: dst_port 4789 -> 4341"]
     lab.left.appctl("bridge/reconnect", "br0")
     lab.wait_connected()
-    assert lab.h1.ping(H2, 3, 0.2).received == 3
+    poll("answers", lambda: lab.h1.ping(H2, 3, 0.2).received == 3, 10)
 
 
 def test_an_underlay_that_carries_traffic_is_adopted_without_being_cut_off(

@@ -292,15 +292,17 @@ def test_known_rlocs_are_primed_when_the_switch_connects() -> None:
     assert net.now == now
     assert len(b.received) == 1
     assert net.lost_to_neighbours == 4
-    before = len(net.sent_through_tunnel)
-    net.advance(301.0)
-    again = net.sent_through_tunnel[before:]
-    assert sorted(str(sent.tunnel_destination) for sent in again) == [
-        "192.0.2.1",
-        "192.0.2.2",
-        "2001:db8:ffff::1",
-        "2001:db8:ffff::2",
-    ]
+    # Soon once more, for a system that addresses its bridges late; then now and again.
+    for seconds in (2.0, 301.0):
+        before = len(net.sent_through_tunnel)
+        net.advance(seconds)
+        again = net.sent_through_tunnel[before:]
+        assert sorted(str(sent.tunnel_destination) for sent in again) == [
+            "192.0.2.1",
+            "192.0.2.2",
+            "2001:db8:ffff::1",
+            "2001:db8:ffff::2",
+        ]
 
 
 def test_two_tenants_with_the_same_addresses_do_not_see_each_other(net: Network) -> None:
