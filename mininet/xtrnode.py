@@ -89,7 +89,7 @@ class XtrNode(OpenVSwitch, LispNode):
         self.address()
 
     def address(self) -> None:
-        """What the system has to do beside Open vSwitch: RLOCs and routes on the underlay bridge."""
+        """What the system does beside Open vSwitch: RLOCs and routes, on the underlay bridge."""
         phy = self.settings.underlay.bridge
         for name in set(self.nameToIntf) - {"mgmt0"}:
             self.sysctl(f"ipv6.conf.{name}.disable_ipv6", 1)
