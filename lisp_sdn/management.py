@@ -39,6 +39,7 @@ from lisp_sdn.views import (
     Refusal,
     RegistrationEntry,
     SiteState,
+    SourceGuardState,
     Status,
     XtrState,
 )
@@ -144,6 +145,10 @@ class Management:
     def remove_mapping(self, eid: EidPrefix, now: float) -> list[Action]:
         """Remove a static mapping."""
         return self._controller.settle(self._mapping.remove_static(eid, now), now)
+
+    def source_guard(self, xtr: str, now: float) -> SourceGuardState:
+        """Who may send for which source EID at an xTR, as verified so far."""
+        return self._controller.xtrs[xtr].guard.state()
 
     def registrations(self, start: EidPrefix | None, now: float) -> Iterator[RegistrationEntry]:
         """Live registrations from `start` on, in order. Lazy."""

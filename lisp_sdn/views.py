@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from lisp_sdn.actions import PortInfo
 from lisp_sdn.address import EidPrefix, Endpoint, IPAddress, IPNetwork, SourceDestPrefix
+from lisp_sdn.guard_settings import GuardMode
 from lisp_sdn.model import Act, Answer, Locator, Mapping
 
 
@@ -185,6 +186,32 @@ class MapCacheEntry:
     rule: str | None = None
     packets: int | None = None
     octets: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceVerdictEntry:
+    """A verdict of the source guard of an xTR of ours.
+
+    rloc, port: the outer source RLOC, or the name of the EID-facing port. reason: None when
+    allowed. via: what it rests on, for instance "database". packets: refused ones.
+    """
+
+    eid: EidPrefix
+    rloc: IPAddress | None
+    port: str | None
+    reason: str | None
+    via: str
+    since: float
+    expires: float | None
+    packets: int
+
+
+@dataclass(frozen=True, slots=True)
+class SourceGuardState:
+    """The source guard of an xTR of ours. verdicts: in no particular order."""
+
+    mode: GuardMode
+    verdicts: tuple[SourceVerdictEntry, ...]
 
 
 @dataclass(frozen=True, slots=True)

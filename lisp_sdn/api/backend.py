@@ -38,6 +38,7 @@ from lisp_sdn.views import (
     Refusal,
     RegistrationEntry,
     SiteState,
+    SourceGuardState,
     Status,
     XtrState,
 )
@@ -170,6 +171,9 @@ class Backend(Protocol):
 
     def map_cache(self, xtr: str, now: float) -> Iterable[MapCacheEntry]:
         """The map-cache of a configured xTR, in any order."""
+
+    def source_guard(self, xtr: str, now: float) -> SourceGuardState:
+        """The source guard of a configured xTR."""
 
     def clear_map_cache(
         self, xtr: str, eid: EidPrefix | SourceDestPrefix | None, now: float

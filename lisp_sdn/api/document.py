@@ -15,7 +15,7 @@ from lisp_sdn.api.routing import BODY_LIMIT, BULK_LIMIT
 
 Schema = dict[str, Any]
 
-HEADINGS = {"xtrs": "xTRs", "map-cache": "Map-cache"}
+HEADINGS = {"xtrs": "xTRs", "map-cache": "Map-cache", "source-guard": "Source guard"}
 
 INTRODUCTION = f"""# REST interface
 

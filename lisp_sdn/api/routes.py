@@ -23,6 +23,7 @@ from lisp_sdn.api.resources import (
     registrations,
     resolve,
     rlocs,
+    source_guard,
     topology,
     trace,
 )
@@ -65,6 +66,7 @@ ROUTES = (
     *resolve.ROUTES,
     *trace.ROUTES,
     *map_cache.ROUTES,
+    *source_guard.ROUTES,
     *map_requests.ROUTES,
     *mobility.ROUTES,
     *flows.ROUTES,

@@ -183,7 +183,7 @@ DUMPED = (
     "/refusals",
     "/counters",
 )
-DUMPED_OF_XTR = ("map-cache", "map-requests", "flows", "groups", "meters")
+DUMPED_OF_XTR = ("map-cache", "map-requests", "source-guard", "flows", "groups", "meters")
 DUMP_LIMIT = 100_000
 """Entries of one list in an archive."""
 

@@ -22,6 +22,7 @@ from lisp_sdn.cli._output import (
     table,
     uptime,
 )
+from lisp_sdn.cli._source_guard import source_guard_lines
 
 
 @click.group()
@@ -316,6 +317,35 @@ def map_cache(
         first = next(entries, None)
         found = itertools.chain([first], entries) if first else ()
         for line in map_cache_lines(name, found, session.now):
+            out.print(line, soft_wrap=True)
+
+
+@show.command("source-guard")
+@click.option("--xtr", metavar="NAME", help="Only of this xTR.")
+@click.option("--refused", is_flag=True, help="Only sources that are refused.")
+@iid_option
+@limit_option
+@command
+def source_guard(
+    session: Session, xtr: str | None, refused: bool, iid: int | None, limit: int
+) -> None:
+    """Show who may send for which source EID, and who is refused."""
+    client = session.client
+    names = [xtr] if xtr else [entry["name"] for entry in client.pages("/xtrs")]
+    query = {"iid": iid, "refused": "true" if refused else None}
+    paths = {name: f"/xtrs/{segment(name)}/source-guard" for name in names}
+    if session.as_json:
+        lists = (
+            ({"xtr": name, **entry} for entry in client.pages(path, **query))
+            for name, path in paths.items()
+        )
+        print_json_list(itertools.chain.from_iterable(lists))
+        return
+    out = console()
+    for name, path in paths.items():
+        mode = client.get(path, limit=1)["mode"]
+        entries = at_most(client.pages(path, **query), limit)
+        for line in source_guard_lines(name, mode, entries, session.now):
             out.print(line, soft_wrap=True)
 
 

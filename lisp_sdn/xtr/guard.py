@@ -18,6 +18,7 @@ from lisp_sdn.address import EidPrefix, IPAddress
 from lisp_sdn.guard_settings import GuardMode
 from lisp_sdn.model import Mapping
 from lisp_sdn.rules import CookieClass, Output, Port, Ruleset, SetField
+from lisp_sdn.views import SourceGuardState, SourceVerdictEntry
 from lisp_sdn.xtr import guard_rules
 from lisp_sdn.xtr.cache import lifetime
 from lisp_sdn.xtr.compiled import Compiled
@@ -399,6 +400,25 @@ class SourceGuard:
             if self._out.connected:
                 self._out.act(ReadCounters(self._out.datapath_id, CookieClass.SOURCE_GUARD))
             self._timers.schedule((_COUNT, 0), now + COUNT_INTERVAL)
+
+    def state(self) -> SourceGuardState:
+        """What it shows."""
+        return SourceGuardState(
+            self.guarding.mode,
+            tuple(
+                SourceVerdictEntry(
+                    entry.key.source,
+                    None if isinstance(entry.key.origin, int) else entry.key.origin,
+                    self.origin(entry.key) if isinstance(entry.key.origin, int) else None,
+                    None if entry.reason is None else str(entry.reason),
+                    str(entry.ground),
+                    entry.since,
+                    entry.expires,
+                    entry.packets,
+                )
+                for entry in self.verdicts
+            ),
+        )
 
     # --- rules and counters ------------------------------------------------------------------
 

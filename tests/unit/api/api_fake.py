@@ -14,6 +14,7 @@ from lisp_sdn.address import EidPrefix, Endpoint, IPAddress, SourceDestPrefix
 from lisp_sdn.api import Api, Request, Response
 from lisp_sdn.api.backend import PolicyBackend
 from lisp_sdn.config import Config, load
+from lisp_sdn.guard_settings import GuardMode
 from lisp_sdn.ledger import Ledger
 from lisp_sdn.mapping.store import MemoryStore
 from lisp_sdn.model import Act, Answer, Locator, Mapping, Requester
@@ -59,6 +60,8 @@ from lisp_sdn.views import (
     Refusal,
     RegistrationEntry,
     SiteState,
+    SourceGuardState,
+    SourceVerdictEntry,
     Status,
     XtrState,
 )
@@ -193,6 +196,28 @@ class FakeBackend:
         del self.database[eid]
         self._order = sorted(self.database)
         return [MappingChanged(eid)]
+
+    def source_guard(self, xtr: str, now: float) -> SourceGuardState:
+        if xtr != "xtr-west":
+            return SourceGuardState(GuardMode.OFF, ())
+        address = ipaddress.ip_address
+        return SourceGuardState(
+            GuardMode.ENFORCE,
+            (
+                SourceVerdictEntry(
+                    eid("[42] 10.3.0.0/24"), address("203.0.113.66"), None, "source-rloc-mismatch",
+                    "database", NOW - 20, None, 17,
+                ),
+                SourceVerdictEntry(
+                    eid("[42] 10.2.0.0/24"), address("192.0.2.1"), None, None, "map-reply",
+                    NOW - 60, NOW + 600, 0,
+                ),
+                SourceVerdictEntry(
+                    eid("[42] 10.9.9.9/32"), None, "p1", "source-eid-not-of-port", "port",
+                    NOW - 5, None, 3,
+                ),
+            ),
+        )  # fmt: skip
 
     def registrations(self, start: EidPrefix | None, now: float) -> Iterator[RegistrationEntry]:
         for entry in sorted(self.live, key=lambda entry: entry.eid):

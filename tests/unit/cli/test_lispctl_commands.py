@@ -197,6 +197,22 @@ def test_every_list_is_json_with_the_option_in_either_place(ctl: Controller, wha
     assert before.stderr == ""
 
 
+def test_show_source_guard(ctl: Controller) -> None:
+    lines = ctl("show", "source-guard").stdout.splitlines()
+    head = next(n for n, line in enumerate(lines) if "xtr-west" in line)
+    assert lines[head] == "Source guard of xTR xtr-west, mode enforce: 3 verdicts"
+    assert lines[head + 1].startswith(
+        "  [42] 10.2.0.0/24  from 192.0.2.1     allowed, via map-reply"
+    )
+    assert "from 203.0.113.66  source-rloc-mismatch, via database" in lines[head + 2]
+    assert lines[head + 2].endswith("17 packets")
+    refused = json.loads(ctl("--json", "show", "source-guard", "--refused").stdout)
+    assert [(entry["xtr"], entry["port"]) for entry in refused] == [
+        ("xtr-west", None),
+        ("xtr-west", "p1"),
+    ]
+
+
 # --- mapping -----------------------------------------------------------------------------
 
 
@@ -333,13 +349,13 @@ def test_sysdump_collects_everything_without_secrets(own: Controller, tmp_path: 
     file = tmp_path / "dump.tar.gz"
     result = own("sysdump", str(file))
     assert result.exit_code == 0
-    assert result.stdout == f"{file}: 21 files\n"
+    assert result.stdout == f"{file}: 23 files\n"
     with tarfile.open(file) as archive:
         found = {
             member.name: archive.extractfile(member).read()  # type: ignore[union-attr]
             for member in archive
         }
-    assert len(found) == 21
+    assert len(found) == 23
     cache = json.loads(found["lisp-sysdump/xtrs-xtr-west-map-cache.json"])
     assert len(cache) == 4
     assert json.loads(found["lisp-sysdump/status.json"])["xtrs"] == 2
