@@ -9,7 +9,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -39,29 +39,32 @@ def print_json_list(items: Iterable[object]) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> None:
+    """Print a table, or the sentence that there is nothing."""
+    console().print(grid(columns, rows, empty))
+
+
+def grid(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> RenderableType:
     """A table, or the sentence that there is nothing. Numbers are set to the right."""
     shown = list(rows)
-    out = console()
     if not shown:
-        out.print(empty)
-        return
-    grid = Table(box=None, pad_edge=False, header_style="bold")
+        return Text(empty)
+    made = Table(box=None, pad_edge=False, header_style="bold")
     for index, name in enumerate(columns):
         numeric = all(isinstance(row[index], int | float) for row in shown)
-        grid.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        made.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in shown:
-        grid.add_row(*(cell if isinstance(cell, Text) else Text(text(cell)) for cell in row))
-    out.print(grid)
+        made.add_row(*(cell if isinstance(cell, Text) else Text(text(cell)) for cell in row))
+    return made
 
 
 def fields(pairs: Iterable[tuple[str, object]]) -> None:
     """Name and value, one pair a line."""
-    grid = Table(box=None, pad_edge=False, show_header=False)
-    grid.add_column(style="bold")
-    grid.add_column(overflow="fold")
+    made = Table(box=None, pad_edge=False, show_header=False)
+    made.add_column(style="bold")
+    made.add_column(overflow="fold")
     for name, value in pairs:
-        grid.add_row(name, value if isinstance(value, Text) else text(value))
-    console().print(grid)
+        made.add_row(name, value if isinstance(value, Text) else text(value))
+    console().print(made)
 
 
 def at_most(items: Iterator[dict[str, Any]], limit: int) -> Iterator[dict[str, Any]]:

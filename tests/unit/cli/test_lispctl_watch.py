@@ -11,6 +11,8 @@ from lispctl_server import Controller, run, serving
 
 from lisp_sdn.cli import lispctl_watch
 from lisp_sdn.cli._client import Client, Refused, Unreachable
+from lisp_sdn.cli._context import Session
+from lisp_sdn.cli._network import bits
 from lisp_sdn.cli._stream import follow, messages
 from lisp_sdn.views import EventEntry
 
@@ -127,3 +129,51 @@ def test_json_for_programs(controller: Controller, backend: FakeBackend) -> None
     lines = [json.loads(line) for line in done.stdout.splitlines() if line]
     assert lines
     assert {line["kind"] for line in lines} == {"rloc.down"}
+
+
+def test_the_network_as_a_table(controller: Controller) -> None:
+    shown = controller("watch", "network", "--count", "1")
+    assert shown.exit_code == 0, shown.output
+    head, *rows = shown.stdout.splitlines()
+    assert head.split() == ["Site", "RLOC", "xTR", "State", "Since", "Pri/Wgt", "Offered",
+                            "Measured", "Inbound"]  # fmt: skip
+    topology = Client(controller.url).get("/topology")
+    for site in topology["sites"]:
+        for uplink in site["uplinks"]:
+            (row,) = (line.split() for line in rows if line.split()[1:2] == [uplink["rloc"]])
+            assert row[0] == site["name"]
+            assert f"{uplink['priority']}/{uplink['weight']}" in row
+    for xtr in topology["xtrs"]:
+        if not xtr["connected"]:
+            assert f"! xtr {xtr['name']}: its switch is not connected" in rows
+
+
+def test_the_network_for_a_program(controller: Controller) -> None:
+    shown = controller("watch", "network", "--count", "2", "--interval", "0.2", "--json")
+    assert shown.exit_code == 0
+    first, second = map(json.loads, shown.stdout.splitlines())
+    assert first == second == Client(controller.url).get("/topology")
+
+
+def test_a_controller_that_goes_away_leaves_the_last_picture(
+    controller: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = Session(Client(controller.url))
+    looks = lispctl_watch._looks(session, 0.0, 3)
+    document, trouble = next(looks)
+    assert trouble == ""
+    monkeypatch.setattr(session.client, "url", "http://127.0.0.1:9")
+    again, trouble = next(looks)
+    assert again == document
+    assert trouble.startswith("! no answer from http://127.0.0.1:9")
+    monkeypatch.setattr(session.client, "url", controller.url)
+    assert next(looks) == (document, "")
+    assert next(looks, None) is None
+
+
+@pytest.mark.parametrize(
+    ("octets", "told"),
+    [(None, None), (0, "0 bit/s"), (100, "800 bit/s"), (1e6, "8 Mbit/s"), (2.5e9, "20 Gbit/s")],
+)
+def test_rates(octets: float | None, told: str | None) -> None:
+    assert bits(octets) == told
