@@ -29,6 +29,7 @@ from lisp_sdn.actions import (
 )
 from lisp_sdn.address import Endpoint, IPAddress
 from lisp_sdn.alt_settings import BgpNeighbour, BgpSettings, PrefixFilter, permitted
+from lisp_sdn.apps.bgp_loops import refuse_loops
 from lisp_sdn.apps.bgp_scopes import Held, Nothing, OneScope
 from lisp_sdn.apps.control import ListenError
 from lisp_sdn.apps.dispatch import Dispatcher
@@ -120,6 +121,7 @@ class Bgp:
         """Listen, and connect to every neighbour; before anything is announced."""
         settings = self._settings
         sockopt.set_tcp_md5sig = set_tcp_md5
+        refuse_loops()
         self._speaker = self._make(
             settings.as_number,
             str(settings.router_id),

@@ -8,7 +8,10 @@ from itertools import chain
 from typing import Protocol
 
 from lisp_sdn.actions import Action, Dropped
-from lisp_sdn.address import EidPrefix, IPAddress, SourceDestPrefix
+from lisp_sdn.address import EidPrefix, IPAddress, IPNetwork, SourceDestPrefix
+from lisp_sdn.alt_router import show
+from lisp_sdn.alt_router.router import AltRouter
+from lisp_sdn.alt_views import AltRoute, AltState, BgpState
 from lisp_sdn.answering import AnyAction
 from lisp_sdn.config import Config
 from lisp_sdn.exchanges import Exchanges
@@ -49,6 +52,7 @@ from lisp_sdn.xtr.xtr import Xtr
 class Running(Protocol):
     """The controller, as far as it is read and changed from here."""
 
+    alt_router: AltRouter
     config: Config
     ledger: Ledger
     inflow: Inflow
@@ -114,6 +118,8 @@ class Management:
                 yield f"xtr {name}: its switch is not connected"
             for problem in chain(xtr.problems(), self._controller.registering.problems(name)):
                 yield f"xtr {name}: {problem}"
+        for problem in show.problems(self._controller.alt_router):
+            yield f"alt: {problem}"
 
     def site_state(self, name: str, now: float) -> SiteState:
         """The state of a configured site."""
@@ -228,7 +234,8 @@ class Management:
         measured = self._controller.measures.counters()
         native = self._controller.interworking.counters()
         moved = self._controller.mobility.counters()
-        beside = chain(native, moved)
+        alt = show.counters(self._controller.alt_router, self.config)
+        beside = chain(native, moved, alt)
         return chain(self._ledger.counters(), self._inventory.counters(), measured, beside, *cores)
 
     def gauges(self) -> dict[str, int]:
@@ -250,6 +257,22 @@ class Management:
     def native_ports(self) -> Iterable[NativePortState]:
         """Native ports of our xTRs, Proxy-ETRs among them."""
         return self._controller.interworking.native_ports()
+
+    def alt(self) -> AltState:
+        """The Alternative Topology."""
+        return show.alt_state(self._controller.alt_router, self.config)
+
+    def alt_routes(self, start: IPNetwork | None) -> Iterator[AltRoute]:
+        """Its best routes from `start` on, in order. Lazy."""
+        return show.alt_routes(self._controller.alt_router, start)
+
+    def alt_route(self, eid: EidPrefix) -> AltRoute | None:
+        """By which a Map-Request for an EID travels; None where it does not go there."""
+        return show.alt_route(self._controller.alt_router, eid)
+
+    def bgp(self) -> BgpState:
+        """The BGP speaker and its sessions."""
+        return show.bgp_state(self._controller.alt_router, self.config)
 
     def inbound(self) -> Iterator[Inbound]:
         """What came in by every RLOC of every xTR of ours."""

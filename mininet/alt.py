@@ -18,6 +18,7 @@ import labrun  # noqa: E402
 import yaml  # noqa: E402
 from altnodes import (  # noqa: E402
     AltNode,
+    ForeignRouter,
     FrrRouter,
     GobgpRouter,
     ProviderNode,
@@ -79,6 +80,11 @@ class AltNet(LispNet):
         need("zebra", "bgpd", "vtysh", "gobgpd", "gobgp")
         data = yaml.safe_load(CONFIG.read_text())
         self.providers = {name: config.load(yaml.safe_dump(part)) for name, part in data.items()}
+        self._passwords = {
+            neighbour["address"]: neighbour["password"]
+            for part in data.values()
+            for neighbour in part["bgp"]["neighbours"]
+        }
         super().__init__(self.providers["a"])
 
     def _build(self, uplinks: Any) -> None:
@@ -110,8 +116,9 @@ class AltNet(LispNet):
 
     def _tunnel(self, one: str, address: str, other: str, neighbour: str, backup: bool) -> None:
         local, remote = (NODES[name][0].split("/")[0] for name in (one, other))
-        inner = same_subnet(address)
-        end = TunnelEnd(other, inner, neighbour, local, remote, NODES[other][1], backup)
+        inner, number = same_subnet(address), NODES[other][1]
+        password = self._passwords.get(address) or self._passwords.get(neighbour)
+        end = TunnelEnd(other, inner, neighbour, local, remote, number, password, backup)
         self.alt[one].tunnels.append(end)
 
     def start(self) -> None:
@@ -125,8 +132,7 @@ class AltNet(LispNet):
             self.provider(name).control_bridge(datapath_id)
         super().start()
         for name in ("frr", "gobgp"):
-            router = self.alt[name]
-            assert isinstance(router, FrrRouter | GobgpRouter)
+            router = self.router(name)
             router.attach_kernel()
             router.start_routing()
 
@@ -138,6 +144,19 @@ class AltNet(LispNet):
             node = self.provider(name)
             labrun.poll(f"the controller of {name}", node._ready, 30)
 
+    def converged(self) -> bool:
+        """Whether BGP has found the usual ways: over both foreign routers."""
+        frr, gobgp = self.router("frr").routes(), self.router("gobgp").routes()
+        near = {"10.1.0.0/16": "alt-a", "10.2.0.0/16": "alt-gobgp"}
+        far = {"10.1.0.0/16": "alt-frr", "10.2.0.0/16": "alt-b"}
+        return near.items() <= frr.items() and far.items() <= gobgp.items()
+
+    def router(self, name: str) -> ForeignRouter:
+        """A foreign ALT-Router."""
+        node = self.alt[name]
+        assert isinstance(node, ForeignRouter)
+        return node
+
     def provider(self, name: str) -> ProviderNode:
         """A provider's machine."""
         node = self.alt[name]
@@ -148,6 +167,8 @@ class AltNet(LispNet):
         """A provider's configuration, with the tunnels that were built."""
         self.config = self.providers[name]
         data = self.controller_config()
+        for neighbour in data["bgp"]["neighbours"]:
+            neighbour["password"] = self._passwords[neighbour["address"]]
         node = self.provider(name)
         data["alt"]["bridge"] = {
             "datapath_id": f"{BRIDGES[name]:x}",
@@ -181,7 +202,11 @@ def prompt() -> None:
     with build() as net:
         net.start()
         net.start_controllers()
+        labrun.poll("BGP to converge", net.converged, 60)
         print(f"\n{PICTURE}\n{CLI_HELP}")
+        for node in net.alt.values():
+            node.cmd(f"export PATH={Path(sys.executable).parent}:$PATH FRR={node.dir}/frr")
+            node.cmd(f"export OVS_RUNDIR={node.dir}")
         setLogLevel("info")
         CLI(net)
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labnodes import ControllerNode, Interface, LispNode
+from labnodes import ControllerNode, Interface
 from labrun import LabError, poll
 from ovsnode import OpenVSwitch
 
@@ -27,7 +28,8 @@ class TunnelEnd:
     """One end of a GRE tunnel. peer: name of the node at the other end.
 
     address, neighbour: inside of the tunnel. local, remote: outer addresses. remote_as: the
-    neighbour's. backup: the AS path by this tunnel is made longer, in both directions.
+    neighbour's. password: of the BGP session (RFC 2385), if it has one. backup: the AS path by
+    this tunnel is made longer, in both directions.
     """
 
     peer: str
@@ -36,6 +38,7 @@ class TunnelEnd:
     local: str
     remote: str
     remote_as: int
+    password: str | None = None
     backup: bool = False
 
     @property
@@ -112,6 +115,10 @@ class ForeignRouter(AltNode):
         self.sysctl("ipv4.ip_forward", 1)
         self._running: list[subprocess.Popen[Any]] = []
 
+    def start_routing(self) -> None:
+        """Start its BGP."""
+        raise NotImplementedError
+
     def attach_kernel(self) -> None:
         """Join each GRE port with the internal port beside it."""
         for end in self.tunnels:
@@ -171,6 +178,8 @@ class FrrRouter(ForeignRouter):
         for end in self.tunnels:
             lines.append(f" neighbor {end.neighbour} remote-as {end.remote_as}")
             lines.append(f" neighbor {end.neighbour} timers connect 1")
+            if end.password is not None:
+                lines.append(f" neighbor {end.neighbour} password {end.password}")
         lines.append(" address-family ipv4 unicast")
         for end in self.tunnels:
             lines.append(f"  neighbor {end.neighbour} activate")
@@ -202,6 +211,7 @@ class GobgpRouter(ForeignRouter):
         return self.do("gobgp", *argv)
 
     def _configuration(self) -> dict[str, Any]:
+        longer_by = {"as": str(self.as_number), "repeat-n": 2}
         longer = [end.neighbour for end in self.tunnels if end.backup]
         return {
             "global": {
@@ -222,7 +232,7 @@ class GobgpRouter(ForeignRouter):
                             "name": "longer",
                             "conditions": {"match-neighbor-set": {"neighbor-set": "backup"}},
                             "actions": {
-                                "bgp-actions": {"set-as-path-prepend": _prepend(self.as_number)},
+                                "bgp-actions": {"set-as-path-prepend": longer_by},
                                 "route-disposition": "accept-route",
                             },
                         }
@@ -233,15 +243,14 @@ class GobgpRouter(ForeignRouter):
 
     @staticmethod
     def _neighbour(end: TunnelEnd) -> dict[str, Any]:
+        config = {"neighbor-address": end.neighbour, "peer-as": end.remote_as}
+        if end.password is not None:
+            config["auth-password"] = end.password
         return {
-            "config": {"neighbor-address": end.neighbour, "peer-as": end.remote_as},
+            "config": config,
             "timers": {"config": {"connect-retry": 1, "hold-time": 3, "keepalive-interval": 1}},
             "transport": {"config": {"local-address": str(end.address.ip)}},
         }
-
-
-def _prepend(as_number: int) -> dict[str, Any]:
-    return {"as": str(as_number), "repeat-n": 2}
 
 
 def same_subnet(address: str) -> Interface:
@@ -251,12 +260,6 @@ def same_subnet(address: str) -> Interface:
 
 def need(*tools: str) -> None:
     """Raises LabError naming what is not installed."""
-    import shutil
-
     missing = [tool for tool in tools if not shutil.which(tool) and not (FRR / tool).exists()]
     if missing:
         raise LabError("missing, of the Debian packages frr and gobgpd: " + " ".join(missing))
-
-
-class PlainNode(LispNode):
-    """A node with nothing special."""

@@ -53,6 +53,7 @@ class Alt:
         self._follows = config.alt is not None
         self.rib = Rib()
         self.sessions: dict[IPAddress, bool] = dict.fromkeys(self._neighbours, False)
+        self.since: dict[IPAddress, float] = {}
         self.shut: set[IPAddress] = set()
         self.counters: Counter[str] = Counter()
 
@@ -198,6 +199,7 @@ class Alt:
         if session.peer not in self.sessions:
             return []
         self.sessions[session.peer] = session.up
+        self.since[session.peer] = now
         kind = "bgp.session-up" if session.up else "bgp.session-down"
         data = {"as_number": self._neighbours[session.peer].as_number}
         return [Event(kind, str(session.peer), data)]

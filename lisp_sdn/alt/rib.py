@@ -79,6 +79,15 @@ class Rib:
         for routes in self._versions.values():
             yield from routes.ordered.values()
 
+    def following(self, start: IPNetwork | None) -> Iterator[BgpRoute]:
+        """The routes from `start` on, by family, address, mask length."""
+        for version, routes in self._versions.items():
+            if start is None or version > start.version:
+                yield from routes.ordered.values()
+            elif version == start.version:
+                for key in routes.ordered.irange(_key(start)):
+                    yield routes.ordered[key]
+
     def from_peer(self, peer: ipaddress.IPv4Address | ipaddress.IPv6Address) -> int:
         """How many of the routes came from this neighbour."""
         return self._by_peer[str(peer)]

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 from lisp_sdn.actions import Action, Dropped
-from lisp_sdn.address import EidPrefix, IPAddress, SourceDestPrefix
+from lisp_sdn.address import EidPrefix, IPAddress, IPNetwork, SourceDestPrefix
+from lisp_sdn.alt_views import AltRoute, AltState, BgpState
 from lisp_sdn.config import Config
 from lisp_sdn.config.changes import ConfigChange
 from lisp_sdn.model import Answer, Mapping, Requester
@@ -231,6 +232,18 @@ class Backend(Protocol):
 
     def native_ports(self) -> Iterable[NativePortState]:
         """Native ports of our xTRs, Proxy-ETRs among them."""
+
+    def alt(self) -> AltState:
+        """The Alternative Topology."""
+
+    def alt_routes(self, start: IPNetwork | None) -> Iterator[AltRoute]:
+        """Its best routes from `start` on, by family, address, mask length. Lazy."""
+
+    def alt_route(self, eid: EidPrefix) -> AltRoute | None:
+        """By which a Map-Request for an EID travels; None where it does not go there."""
+
+    def bgp(self) -> BgpState:
+        """The BGP speaker and its sessions."""
 
     def inbound(self) -> Iterable[Inbound]:
         """What came in by every RLOC of every xTR of ours."""

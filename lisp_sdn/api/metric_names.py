@@ -82,6 +82,11 @@ LABELLED_COUNTERS = {
     "interworking-octets": "Octets of a native port, by way, without tunnel headers",
     "source-guard-packets": "Packets whose source does not fit where they came from, by reason; "
     "dropped in mode enforce, passed in mode count",
+    "alt-packets": "Map-Requests on the ALT, by way: map-requests-in to the Map-Server, "
+    "map-requests-out into a tunnel, map-requests-sent by the Map-Resolver; and why the bridge "
+    "dropped the others",
+    "bgp-routes-in": "Best routes that the BGP speaker told",
+    "bgp-withdrawals-in": "Best routes that the BGP speaker took back",
     "policy-rule-hits": "EID-records answered by a policy rule",
 }
 

@@ -56,6 +56,7 @@ class _All(Collector):
         yield from _rlocs(states, backend.inbound())
         yield from _balance(backend)
         yield from _proxy_itrs(backend)
+        yield from _alt(backend)
         yield from _distributions(backend)
         for collector in self._more:
             yield from collector.collect()
@@ -247,6 +248,23 @@ def _proxy_itrs(backend: Backend) -> Iterator[Metric]:
         announced.append((labels, sum(entry.announced for entry in state.announcements)))
     yield _gauge("proxy_itr_healthy", "Whether a Proxy-ITR can forward", healthy)
     yield _gauge("proxy_itr_announced", "EID-prefixes in BGP for a Proxy-ITR", announced)
+
+
+def _alt(backend: Backend) -> Iterator[Metric]:
+    alt, up, routes = backend.alt(), [], []
+    for neighbour in backend.bgp().neighbours:
+        labels = {"neighbour": str(neighbour.address), "scope": neighbour.scope.value}
+        up.append((labels, float(neighbour.up)))
+        routes.append((labels, float(neighbour.routes)))
+    yield _gauge("bgp_session_up", "Whether a BGP session is established", up)
+    yield _gauge("bgp_routes", "Best routes from a BGP neighbour", routes)
+    if alt.iid is None:
+        return
+    yield _gauge("alt_announced", "Prefixes announced into the ALT", [({}, len(alt.announced))])
+    held = "EID-prefixes announced without a registration"
+    yield _gauge("alt_held_down", held, [({}, len(alt.held_down))])
+    tunnels = [({"port": entry.port}, float(entry.up)) for entry in alt.tunnels]
+    yield _gauge("alt_tunnel_up", "Whether the tunnel to an ALT-Router has link", tunnels)
 
 
 def _distributions(backend: Backend) -> Iterator[Metric]:

@@ -10,6 +10,7 @@ from lisp_sdn.api.fields import Model
 from lisp_sdn.api.http import BASE, PROBLEMS, not_found
 from lisp_sdn.api.openapi import document
 from lisp_sdn.api.resources import (
+    alt,
     configuration,
     flows,
     history,
@@ -71,6 +72,7 @@ ROUTES = (
     *mobility.ROUTES,
     *flows.ROUTES,
     *interworking.ROUTES,
+    *alt.ROUTES,
     *policies.ROUTES,
     *history.ROUTES,
     *configuration.ROUTES,

@@ -22,6 +22,7 @@ import lisp_sdn
 from lisp_sdn.cli._client import Client, Waiting, segment
 from lisp_sdn.cli._context import REFUSED, USAGE, Failed, Session, command
 from lisp_sdn.cli._output import console, fields, print_json, uptime
+from lisp_sdn.cli.lispctl_alt import alt, bgp
 from lisp_sdn.cli.lispctl_change import clear, mapping, resolve
 from lisp_sdn.cli.lispctl_history import read_events
 from lisp_sdn.cli.lispctl_interworking import petr
@@ -250,6 +251,8 @@ for _command in (
     main.add_command(_command)
 show.add_command(petr)
 show.add_command(topology)
+show.add_command(alt)
+show.add_command(bgp)
 
 if __name__ == "__main__":
     main()

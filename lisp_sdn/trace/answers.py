@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
+from lisp_sdn.alt_views import AltRoute
 from lisp_sdn.config import XtrSettings
 from lisp_sdn.model import UNUSABLE_PRIORITY, Answer, Mapping, Requester
 from lisp_sdn.trace.journal import Journal, duration, locators_text
@@ -27,10 +28,29 @@ def ask(
         journal.note(StepName.MAPPING, f"{text}, not this controller", "not-embedded")
         return None
     requester = network.requester(xtr.name, packet.source)
-    _policy(journal, network, packet, requester, now)
     answer = network.answer(packet.destination, requester, now)
+    if answer.mapping.negative and owner(network.config, packet.destination) is None:
+        route = network.alt_route(packet.destination)
+        if route is not None:
+            _over_the_alt(journal, route)
+            return None
+    _policy(journal, network, packet, requester, now)
     _mapping(journal, network, packet, answer, now)
     return answer
+
+
+def _over_the_alt(journal: Journal, route: AltRoute) -> None:
+    """RFC 6836 section 5: another provider's Map-Server or ETR answers."""
+    way = f"by neighbour {route.neighbour}" + (f", port {route.port}" if route.port else "")
+    path = " ".join(map(str, route.as_path)) or "none"
+    journal.note(StepName.POLICY, "the Map-Server of another provider decides", "alt")
+    journal.note(
+        StepName.MAPPING,
+        f"the ALT has a route for {route.prefix}: the Map-Request goes {way}",
+        "alt",
+        "lispctl show alt",
+        (f"AS path {path}", "the Map-Reply comes directly, not over the ALT"),
+    )
 
 
 def _policy(

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from lisp_sdn.actions import PortInfo
 from lisp_sdn.address import EidPrefix, IPAddress
+from lisp_sdn.alt_views import AltRoute
 from lisp_sdn.config import Config, EidPort, XtrSettings
 from lisp_sdn.model import Answer, Requester
 from lisp_sdn.policy import Explanation
@@ -83,6 +84,9 @@ class Network(Protocol):
 
     def answer(self, eid: EidPrefix, requester: Requester, now: float) -> Answer:
         """What it would be answered."""
+
+    def alt_route(self, eid: EidPrefix) -> AltRoute | None:
+        """By which a Map-Request for an EID travels over the ALT; None where it does not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ FLOORS = {
     "config": 4,
     "views": 5,
     "ovsdb": 5,
+    "alt_views": 5,
     "inflow": 6,
     "ledger": 6,
     "exchanges": 7,

@@ -10,14 +10,22 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from lisp_sdn.actions import Action, Dropped, Event, MappingChanged, PortInfo, Reconfigured
-from lisp_sdn.address import EidPrefix, Endpoint, IPAddress, SourceDestPrefix
+from lisp_sdn.address import EidPrefix, Endpoint, IPAddress, IPNetwork, SourceDestPrefix
+from lisp_sdn.alt_views import (
+    AltRoute,
+    AltState,
+    AltTunnelState,
+    BgpNeighbourState,
+    BgpState,
+    HeldDown,
+)
 from lisp_sdn.api import Api, Request, Response
 from lisp_sdn.api.backend import PolicyBackend
 from lisp_sdn.config import Config, load
 from lisp_sdn.guard_settings import GuardMode
 from lisp_sdn.ledger import Ledger
 from lisp_sdn.mapping.store import MemoryStore
-from lisp_sdn.model import Act, Answer, Locator, Mapping, Requester
+from lisp_sdn.model import Act, Answer, BgpScope, Locator, Mapping, Requester
 from lisp_sdn.policing import Policing
 from lisp_sdn.policy import PolicyBook, PolicyEngine, Sites
 from lisp_sdn.reloading import Reloading
@@ -310,6 +318,34 @@ class FakeBackend:
 
     def mobile_eids(self, now: float) -> Iterable[MobileEid]:
         return self.mobile
+
+    def alt(self) -> AltState:
+        mine = ipaddress.ip_network("10.1.0.0/16")
+        near, far = ipaddress.ip_address("10.99.0.1"), ipaddress.ip_address("10.99.0.2")
+        outer = ipaddress.ip_address("192.0.2.7")
+        tunnel = AltTunnelState("gre1", "alt1", near, far, None, outer, True, True, 2, 7)
+        held = (HeldDown(mine, NOW + 60),)
+        counted = {"map-requests-out": 5, "alt-no-route": 1}
+        down = ("the bridge has no port gre2",)
+        return AltState(42, 0xA0, NOW - 60, down, (mine,), held, 2, (tunnel,), counted)
+
+    def alt_routes(self, start: IPNetwork | None) -> Iterator[AltRoute]:
+        peer = ipaddress.ip_address("10.99.0.2")
+        for text, packets in (("10.2.0.0/16", 5), ("2001:db8:2::/48", None)):
+            prefix = ipaddress.ip_network(text)
+            if start is None or start.version <= prefix.version:
+                yield AltRoute(prefix, peer, peer, (64513, 64514), "gre1", packets)
+
+    def alt_route(self, eid: EidPrefix) -> AltRoute | None:
+        return None
+
+    def bgp(self) -> BgpState:
+        first, second = map(ipaddress.ip_address, ("10.99.0.2", "192.0.2.9"))
+        alt = BgpNeighbourState(first, 64513, BgpScope.ALT, True, NOW - 60, False, True, 40, 2, 100)
+        other = BgpNeighbourState(
+            second, 64520, BgpScope.UNDERLAY, False, None, True, False, 9, 0, 10
+        )
+        return BgpState(64512, ipaddress.ip_address("10.99.0.1"), (alt, other))
 
     def inbound(self) -> Iterable[Inbound]:
         for xtr in self.settings.xtrs:

@@ -100,6 +100,28 @@ def test_show_petr(ctl: Controller) -> None:
     assert json.loads(ctl("--json", "show", "petr").stdout)["petrs"][0]["iid"] == 42
 
 
+def test_show_alt(ctl: Controller) -> None:
+    output = ctl("show", "alt").stdout
+    lines = cells(output)
+    assert ["Announced", "10.1.0.0/16"] in lines
+    assert ["Held down", "10.1.0.0/16, withdrawn in 00:01:00"] in lines
+    assert "! the bridge has no port gre2" in output
+    tunnel = ["gre1", "10.99.0.1", "10.99.0.2", "* > 192.0.2.7", "up", "up", "2", "7"]
+    assert tunnel in lines
+    assert ["10.2.0.0/16", "10.99.0.2", "gre1", "64513 64514", "5"] in lines
+    document = json.loads(ctl("--json", "show", "alt").stdout)
+    assert document["best_routes"][0]["prefix"] == "10.2.0.0/16"
+    assert document["packets"]["alt-no-route"] == 1
+
+
+def test_show_bgp(ctl: Controller) -> None:
+    lines = cells(ctl("show", "bgp").stdout)
+    up = ["10.99.0.2", "64513", "alt", "up", "00:01:00", "2", "100", "40", "yes"]
+    assert up in lines
+    assert ["192.0.2.9", "64520", "underlay", "shut", "-", "0", "10", "9", "no"] in lines
+    assert json.loads(ctl("--json", "show", "bgp").stdout)["as_number"] == 64512
+
+
 def test_show_registrations(ctl: Controller) -> None:
     lines = cells(ctl("show", "registrations").stdout)
     assert lines[1][-1] == "east"
