@@ -12,13 +12,15 @@ from lisp_sdn.cli._output import grid, state, uptime
 
 Topology = dict[str, Any]
 
-UPLINKS = ("Site", "RLOC", "xTR", "State", "Since", "Pri/Wgt", "Offered", "Measured", "Inbound")
+UPLINKS = ("Site", "RLOC", "State", "Since", "Pri/Wgt", "Offered", "Measured", "Inbound")
 LINKS = ("xTR", "To site", "Map-cache", "Waiting", "By RLOC")
 
 
 def network(document: Topology, now: float) -> Group:
     """Everything that `GET /topology` tells. now: the controller's clock, epoch seconds."""
-    parts: list[RenderableType] = [grid(UPLINKS, uplinks(document, now), "no site has an RLOC")]
+    parts: list[RenderableType] = [
+        grid(UPLINKS, uplinks(document, now), "no site has an RLOC", whole=("RLOC",))
+    ]
     parts += [Text(), grid(LINKS, links(document), "nobody sends to anybody")]
     parts += [Text(f"! {line}", style="red") for line in problems(document)]
     return Group(*parts)
@@ -31,7 +33,6 @@ def uplinks(document: Topology, now: float) -> Iterator[tuple[object, ...]]:
             yield (
                 site["name"],
                 uplink["rloc"],
-                uplink["xtr"],
                 state(uplink["state"]),
                 uptime(uplink["since"], now),
                 f"{uplink['priority']}/{uplink['weight']}",

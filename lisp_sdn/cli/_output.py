@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console, RenderableType
 from rich.table import Table
@@ -43,15 +43,24 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) 
     console().print(grid(columns, rows, empty))
 
 
-def grid(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> RenderableType:
-    """A table, or the sentence that there is nothing. Numbers are set to the right."""
+def grid(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    empty: str,
+    whole: Container[str] = (),
+) -> RenderableType:
+    """A table, or the sentence that there is nothing. Numbers are set to the right.
+
+    whole: columns that are not folded when it gets narrow.
+    """
     shown = list(rows)
     if not shown:
         return Text(empty)
     made = Table(box=None, pad_edge=False, header_style="bold")
     for index, name in enumerate(columns):
         numeric = all(isinstance(row[index], int | float) for row in shown)
-        made.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        side: Literal["left", "right"] = "right" if numeric else "left"
+        made.add_column(name, justify=side, overflow="fold", no_wrap=name in whole)
     for row in shown:
         made.add_row(*(cell if isinstance(cell, Text) else Text(text(cell)) for cell in row))
     return made

@@ -135,7 +135,7 @@ def test_the_network_as_a_table(controller: Controller) -> None:
     shown = controller("watch", "network", "--count", "1")
     assert shown.exit_code == 0, shown.output
     head, *rows = shown.stdout.splitlines()
-    assert head.split() == ["Site", "RLOC", "xTR", "State", "Since", "Pri/Wgt", "Offered",
+    assert head.split() == ["Site", "RLOC", "State", "Since", "Pri/Wgt", "Offered",
                             "Measured", "Inbound"]  # fmt: skip
     topology = Client(controller.url).get("/topology")
     for site in topology["sites"]:
