@@ -23,6 +23,7 @@ from lisp_sdn.actions import (
     SwitchConnected,
 )
 from lisp_sdn.apps import openflow, readback
+from lisp_sdn.apps.backlog import Backlog, is_miss
 from lisp_sdn.apps.dispatch import Dispatcher
 from lisp_sdn.apps.eager import EagerSocket
 from lisp_sdn.apps.express import ExpressEdge
@@ -31,8 +32,8 @@ from lisp_sdn.errors import DecodeError
 from lisp_sdn.rules import Ruleset
 
 TURN = 64
-"""Flow set-ups of the express lane that are handled before other green threads get their turn; each
-takes as long as two Map-Requests."""
+"""Flow set-ups of the express lane, and misses that are read to wait, before other green threads
+get their turn; each takes as long as two Map-Requests."""
 
 USUAL = 8
 """So many of these takes any other message of a switch; a part of what it holds, more."""
@@ -90,6 +91,7 @@ class Switches:
         self._connected = connected
         self._switches: dict[int, Switch] = {}
         self._handled = 0
+        self._backlog = Backlog(self._miss, self._no_room)
 
     # --- what the brain wants ---
 
@@ -169,11 +171,13 @@ class Switches:
             return
         del self._switches[datapath.id]
         switch.closed()
+        self._backlog.forget(switch.datapath_id)
         self._dispatcher.report(Event("switch.disconnected", switch.name))
         self._dispatcher.event(self._brain.switch_disconnected, switch.datapath_id)
 
     def close(self) -> None:
         """Send what is still to be sent is Ryu's job; forget the switches."""
+        self._backlog.close()
         for switch in list(self._switches.values()):
             switch.closed()
         self._switches.clear()
@@ -207,8 +211,8 @@ class Switches:
         took = 1
         try:
             if kind != openflow.MESSAGE_PACKET_IN or not self._at_once(switch, data):
-                took = TURN if kind == openflow.MESSAGE_MULTIPART_REPLY else USUAL
-                self._message(switch, kind, xid, data)
+                usual = TURN if kind == openflow.MESSAGE_MULTIPART_REPLY else USUAL
+                took = 1 if self._message(switch, kind, xid, data) else usual
         except DecodeError as error:
             self._dispatcher.report(Dropped("openflow", error.reason, str(error), switch.name))
         self._handled += took
@@ -226,15 +230,28 @@ class Switches:
         if self._express is not None:
             self._express.handled()
 
-    def _message(self, switch: Switch, kind: int, xid: int, data: bytes) -> None:
+    def _miss(self, packet: PacketIn) -> None:
+        self._dispatcher.event(self._brain.packet_in, packet)
+
+    def _no_room(self, packet: PacketIn) -> None:
+        where = f"{packet.datapath_id:016x}"
+        self._dispatcher.report(
+            Dropped("openflow", "miss-backlog", f"port {packet.in_port}", where)
+        )
+
+    def _message(self, switch: Switch, kind: int, xid: int, data: bytes) -> bool:
+        """Handle a message; True if it is a miss that waits."""
         if kind == openflow.MESSAGE_PACKET_IN:
             packet = readback.decode_packet_in(switch.datapath_id, data)
+            if is_miss(packet):
+                return self._backlog.put(packet)
             self._dispatcher.event(self._brain.packet_in, packet)
         elif kind == openflow.MESSAGE_FLOW_REMOVED:
             removed = readback.decode_flow_removed(switch.datapath_id, data)
             self._dispatcher.event(self._brain.flow_removed, removed)
         else:
             switch.multipart(xid, data)
+        return False
 
 
 MAIN = "main"

@@ -14,7 +14,9 @@ class Limits(Settings):
     xTR. pending_resolutions: EIDs that are being asked for, of an xTR. map_cache_entries: of an
     xTR; the least recently used goes. idle_timeout: until an unused flow leaves the switch.
     neighbour_prime_delay: for the resolution of a new next hop, before the first packet is sent.
-    miss_rate, miss_burst: map-cache misses of a port. icmp_rate, icmp_burst: packets of a switch
+    miss_rate, miss_burst: map-cache misses of a port. miss_total_rate, miss_total_burst: of all
+    ports of a switch together. local_rate, local_burst: packets of a switch to EIDs of connected
+    subnets that were not seen yet. icmp_rate, icmp_burst: packets of a switch
     for gateways or with spent TTL. neighbour_rate, neighbour_burst: ARP and neighbour discovery of
     a switch. too_big_rate, too_big_burst: packets of a port that are too large for the underlay.
     pending_rate, pending_burst: packets of a switch to hosts and EIDs that are being asked for.
@@ -32,8 +34,12 @@ class Limits(Settings):
     map_cache_entries: int = Field(default=100_000, ge=1)
     idle_timeout: int = Field(default=300, ge=1, le=65535)
     neighbour_prime_delay: float = Field(default=0.02, ge=0, le=5)
-    miss_rate: int = Field(default=2000, ge=1)
+    miss_rate: int = Field(default=1000, ge=1)
     miss_burst: int = Field(default=200, ge=1)
+    miss_total_rate: int = Field(default=4000, ge=1)
+    miss_total_burst: int = Field(default=800, ge=1)
+    local_rate: int = Field(default=500, ge=1)
+    local_burst: int = Field(default=100, ge=1)
     icmp_rate: int = Field(default=100, ge=1)
     icmp_burst: int = Field(default=50, ge=1)
     neighbour_rate: int = Field(default=500, ge=1)

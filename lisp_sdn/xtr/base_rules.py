@@ -42,6 +42,8 @@ def static(topology: Topology) -> Compiled:
         MeterRule(MeterId.ICMP, limits.icmp_rate, limits.icmp_burst),
         MeterRule(MeterId.NEIGHBOUR, limits.neighbour_rate, limits.neighbour_burst),
         MeterRule(MeterId.PENDING, limits.pending_rate, limits.pending_burst),
+        MeterRule(MeterId.LOCAL, limits.local_rate, limits.local_burst),
+        MeterRule(MeterId.MISS_TOTAL, limits.miss_total_rate, limits.miss_total_burst),
     ]
     flows = list(_classify_common(topology))
     flows.extend(_local_common(topology))
@@ -50,6 +52,8 @@ def static(topology: Topology) -> Compiled:
     )
     flows.append(flow(TableId.MAP_CACHE, 0, (), goto=TableId.MISS))
     flows.append(flow(TableId.MISS, 0, ()))
+    total = MeterId.MISS_TOTAL
+    flows.append(flow(TableId.MISS_TOTAL, 0, (), ToController(), meter=total, value=Punt.MISS))
     for port in topology.ports:
         meter = MeterId.MISS_BASE + port.number
         meters.append(MeterRule(meter, limits.miss_rate, limits.miss_burst))
@@ -59,9 +63,8 @@ def static(topology: Topology) -> Compiled:
                 TableId.MISS,
                 100,
                 match(in_port=port.number),
-                ToController(),
+                goto=TableId.MISS_TOTAL,
                 meter=meter,
-                value=Punt.MISS,
             )
         )
     flows.extend(native.flows(topology))
@@ -192,6 +195,6 @@ def _local_common(topology: Topology) -> Iterable[FlowRule]:
             100 + subnet.prefixlen,
             match(**common, **{f"ipv{version}_dst": subnet}),
             ToController(),
-            meter=MeterId.NEIGHBOUR,
+            meter=MeterId.LOCAL,
             value=Punt.LOCAL,
         )

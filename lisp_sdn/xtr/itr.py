@@ -120,7 +120,8 @@ class Itr:
         if resolution is not None and resolution.paused:
             self._out.drop("resolution-paused", str(resolution.eid), str(packet.source))
             return
-        if resolution is None and self._must_ask(entry) and self.resolutions.full:
+        asker = (held.in_port, packet.source)
+        if resolution is None and self._must_ask(entry) and not self.resolutions.admits(*asker):
             self._out.drop("pending-resolutions", str(packet.destination), str(packet.source))
             return
         self._put(key, held)
@@ -128,7 +129,7 @@ class Itr:
             assert entry is not None
             self._keeper.wait(entry, key)
         elif resolution is None:
-            self._ask_for(key, packet.source, now)
+            self._ask_for(key, asker, now)
         else:
             self._announce(resolution)
 
@@ -195,7 +196,7 @@ class Itr:
             elif _asks_always(entry):
                 self._out.drop(entry.mapping.action.text, str(entry.key), str(held.source))
             elif not entry.installed:
-                self._hold.put(key, held)
+                self._hold.put(key, held, again=True)
                 self._keeper.wait(entry, key)
             else:
                 # What has left the tunnel once does not enter the tables by it again.
@@ -205,12 +206,12 @@ class Itr:
                 self._deliver(entry, iid, held, through, tell=held.source not in told)
                 told.add(held.source)
         for held in again:
-            self._hold.put(key, held)
+            self._hold.put(key, held, again=True)
         if not self._hold.count(key) and key in self._asked_for:
             self._resolved.append(self._asked_for.pop(key))
         resolution = self.resolutions.miss(host_eid(*key))
         if resolution is None and again:
-            self._ask_for(key, again[0].source, now)
+            self._ask_for(key, (again[0].in_port, again[0].source), now)
         elif resolution is not None and resolution.announced:
             self._out.touch("pending", key)
 
@@ -231,13 +232,14 @@ class Itr:
 
     # --- asking ------------------------------------------------------------------------------
 
-    def _ask_for(self, key: HoldKey, source: IPAddress, now: float) -> None:
+    def _ask_for(self, key: HoldKey, asker: tuple[int, IPAddress], now: float) -> None:
         iid, destination = key
         resolution = Resolution(
             Purpose.MISS,
             host_eid(iid, destination),
-            host_eid(iid, source),
+            host_eid(iid, asker[1]),
             began=now,
+            asker=asker,
         )
         self.resolutions.add(resolution)
         self._request(resolution, now)

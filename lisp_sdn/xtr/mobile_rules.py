@@ -50,9 +50,8 @@ def static(topology: Topology) -> Iterable[FlowRule]:
             TableId.MISS,
             100,
             match(in_port=RE_ENCAPSULATED),
-            ToController(),
+            goto=TableId.MISS_TOTAL,
             meter=MeterId.PENDING,
-            value=Punt.MISS,
         )
 
 

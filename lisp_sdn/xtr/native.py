@@ -24,7 +24,6 @@ from lisp_sdn.rules import (
     Output,
     RuleAction,
     SetField,
-    ToController,
     match,
 )
 from lisp_sdn.xtr.compiled import eth_type, flow
@@ -35,7 +34,6 @@ from lisp_sdn.xtr.pipeline import (
     METADATA_MASK,
     ORIGIN_MASK,
     MeterId,
-    Punt,
     TableId,
 )
 from lisp_sdn.xtr.topology import AttachedNative, NativeRole, Topology
@@ -135,9 +133,8 @@ def _miss(native: AttachedNative) -> FlowRule:
         TableId.MISS,
         100,
         match(in_port=native.number),
-        ToController(),
+        goto=TableId.MISS_TOTAL,
         meter=_meter(native),
-        value=Punt.MISS,
     )
 
 

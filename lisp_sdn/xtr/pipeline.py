@@ -53,6 +53,7 @@ class TableId(IntEnum):
     NATIVE = 6
     SIZE = 7
     TUNNEL = 8
+    MISS_TOTAL = 9
 
 
 class Punt(IntEnum):
@@ -80,6 +81,8 @@ class MeterId(IntEnum):
     SOURCE_RLOC = 4
     SOURCE_UNKNOWN_RLOC = 5
     SOURCE_PORT = 6
+    LOCAL = 7
+    MISS_TOTAL = 8
     MISS_BASE = 0x100
     TOO_BIG_BASE = 0x10000
 
@@ -152,10 +155,10 @@ TABLES = (
     ),
     Table(
         TableId.MISS,
-        "map-cache miss -> controller, metered per port",
+        "map-cache miss, metered per port",
         _fields("in_port"),
-        frozenset((ToController,)),
         frozenset(),
+        frozenset((TableId.MISS_TOTAL,)),
         "drop",
     ),
     Table(
@@ -188,6 +191,14 @@ TABLES = (
         "tunnel port; a packet that is too large -> controller, metered per port",
         _fields("in_port reg2"),
         frozenset((Output, ToController)),
+        frozenset(),
+        "drop",
+    ),
+    Table(
+        TableId.MISS_TOTAL,
+        "map-cache misses of all ports -> controller, metered together",
+        frozenset(),
+        frozenset((ToController,)),
         frozenset(),
         "drop",
     ),

@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from lisp_sdn.address import EidPrefix, IPAddress
 from lisp_sdn.xtr.cache import CacheKey
+from lisp_sdn.xtr.shares import Shares
 
 REQUEST_INTERVAL = 1.0
 MAX_RETRANSMISSIONS = 10
@@ -41,34 +42,34 @@ class HoldQueue:
 
     def __init__(self, per_eid: int, total: int) -> None:
         self._per_eid = per_eid
-        self._total = total
         self._held: dict[HoldKey, deque[Held]] = {}
-        self._count = 0
+        self._shares = Shares(total)
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._shares)
 
     def count(self, key: HoldKey) -> int:
         """Packets held for one destination."""
         return len(self._held.get(key, ()))
 
-    def put(self, key: HoldKey, packet: Held) -> str | None:
-        """Hold a packet; returns the reason if it does not fit."""
+    def put(self, key: HoldKey, packet: Held, *, again: bool = False) -> str | None:
+        """Hold a packet; returns the reason if it does not fit. again: it was just taken out."""
         queue = self._held.get(key)
         if (queue is not None and len(queue) >= self._per_eid) or self._per_eid == 0:
             return "held-per-eid"
-        if self._count >= self._total:
+        if not again and not self._shares.admits(packet.in_port, packet.source):
             return "held-total"
         if queue is None:
             queue = self._held[key] = deque()
         queue.append(packet)
-        self._count += 1
+        self._shares.add(packet.in_port, packet.source)
         return None
 
     def take(self, key: HoldKey) -> list[Held]:
         """All packets of a destination, oldest first."""
         packets = list(self._held.pop(key, ()))
-        self._count -= len(packets)
+        for packet in packets:
+            self._shares.remove(packet.in_port, packet.source)
         return packets
 
     def destinations(self) -> list[HoldKey]:
@@ -97,6 +98,7 @@ class Resolution:
     refreshed. attempts: requests sent. paused: given up for PAUSE seconds. announced: the switch
     is told to send few of its packets. nonces: of all requests sent; any may be answered.
     began: seconds since the epoch. smr_invoked: a Solicit-Map-Request caused it (s-bit).
+    asker: port and source EID of the packet that missed.
     """
 
     purpose: Purpose
@@ -106,6 +108,7 @@ class Resolution:
     nonces: list[int] = field(default_factory=list)
     began: float = 0.0
     smr_invoked: bool = False
+    asker: tuple[int, IPAddress] | None = None
     attempts: int = 0
     paused: bool = False
     announced: bool = False
@@ -124,7 +127,7 @@ class Resolutions:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._misses = 0
+        self._shares = Shares(limit)
         self._by_name: dict[ResolutionName, Resolution] = {}
         self._by_nonce: dict[int, Resolution] = {}
         self._last: OrderedDict[tuple[EidPrefix, EidPrefix | None], float] = OrderedDict()
@@ -132,10 +135,9 @@ class Resolutions:
     def __len__(self) -> int:
         return len(self._by_name)
 
-    @property
-    def full(self) -> bool:
-        """Whether a further miss must be refused."""
-        return self._misses >= self._limit
+    def admits(self, port: int, source: IPAddress) -> bool:
+        """Whether a further miss, of a packet from this source behind a port, may wait."""
+        return self._shares.admits(port, source)
 
     def misses(self) -> list[Resolution]:
         """Unanswered questions with packets behind them."""
@@ -152,7 +154,8 @@ class Resolutions:
     def add(self, resolution: Resolution) -> None:
         """Begin."""
         self._by_name[resolution.name] = resolution
-        self._misses += resolution.purpose is Purpose.MISS
+        if resolution.asker is not None:
+            self._shares.add(*resolution.asker)
 
     def earliest(self, resolution: Resolution, now: float) -> float:
         """When the next Map-Request for it may be sent."""
@@ -188,7 +191,8 @@ class Resolutions:
         resolution.nonces.clear()
         if self._by_name.get(resolution.name) is resolution:
             del self._by_name[resolution.name]
-            self._misses -= resolution.purpose is Purpose.MISS
+            if resolution.asker is not None:
+                self._shares.remove(*resolution.asker)
 
     def forget(self, eid: EidPrefix | None) -> None:
         """An operator cleared `eid` (None: everything): the next miss may ask at once."""

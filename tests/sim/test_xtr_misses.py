@@ -169,6 +169,21 @@ def test_held_packets_and_resolutions_are_bounded_in_total() -> None:
     assert net.reasons() == {"held-total", "pending-resolutions"}
 
 
+def test_a_host_that_scans_leaves_resolutions_to_the_others() -> None:
+    """The mapping system does not answer, so whatever is asked for stays."""
+    net = Network(CONFIG + "limits: {held_packets_total: 128, pending_resolutions: 128}\n")
+    net.start()
+    scanner = net["xa"].add(1, "10.1.0.1", MAC)
+    other = net["xa"].add(1, "10.1.0.2", "02:00:00:00:0a:02")
+    net.mapping.silent = True
+    for number in range(200):
+        net.send("xa", 1, scanner.frame(f"10.77.0.{number + 1}"))
+    assert net["xa"].xtr.state().pending_resolutions == 96
+    net.send("xa", 1, other.frame("10.2.0.1"))
+    state = net["xa"].xtr.state()
+    assert (state.held_packets, state.pending_resolutions) == (97, 97)
+
+
 def test_packets_in_flight_are_released_without_another_request(net: Network) -> None:
     """Several packet-ins were on their way when the flow came."""
     a = net["xa"].add(1, "10.1.0.1", MAC)

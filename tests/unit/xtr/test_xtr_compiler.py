@@ -213,8 +213,8 @@ def test_a_switch_without_tunnel_or_ports_still_gets_a_pipeline() -> None:
     bare = Topology(0xA, None, (), (), Limits())
     off = Guarding(GuardMode.OFF, SourceGuardSettings())
     ruleset = merge([base_rules.static(bare), guard_rules.base(bare, off)])
-    assert {rule.table for rule in ruleset.flows} == {0, 1, 2, 3, 4}
-    assert len(ruleset.meters) == 3
+    assert {rule.table for rule in ruleset.flows} == {0, 1, 2, 3, 4, 9}
+    assert len(ruleset.meters) == 5
 
 
 def test_entries_are_read_back_from_their_flows() -> None:

@@ -68,13 +68,14 @@ def test_any_nonce_of_a_resolution_answers_it_once() -> None:
 def test_refreshes_do_not_use_up_the_bound_on_misses() -> None:
     resolutions = Resolutions(1)
     resolutions.add(Resolution(Purpose.REFRESH, eid("10.0.0.0/8"), None))
-    assert not resolutions.full
-    miss = Resolution(Purpose.MISS, eid("10.0.0.1/32"), None)
+    asker = (1, ip_address("10.0.0.9"))
+    assert resolutions.admits(*asker)
+    miss = Resolution(Purpose.MISS, eid("10.0.0.1/32"), None, asker=asker)
     resolutions.add(miss)
-    assert resolutions.full
+    assert not resolutions.admits(*asker)
     assert resolutions.misses() == [miss]
     resolutions.end(miss)
-    assert not resolutions.full
+    assert resolutions.admits(*asker)
 
 
 def test_the_next_request_waits_for_its_second() -> None:

@@ -18,7 +18,6 @@ from lisp_sdn.rules import (
     Match,
     Output,
     RuleAction,
-    ToController,
     ToGroup,
     cookie,
     match,
@@ -27,7 +26,7 @@ from lisp_sdn.xtr.pipeline import TABLES, TableId, check, check_group, to_markdo
 
 
 def test_tables_are_numbered_in_order_and_go_forward_only() -> None:
-    assert [table.number for table in TABLES] == list(range(9))
+    assert [table.number for table in TABLES] == list(range(10))
     for table in TABLES:
         assert all(target > table.number for target in table.goto)
 
@@ -35,7 +34,7 @@ def test_tables_are_numbered_in_order_and_go_forward_only() -> None:
 @pytest.mark.parametrize(
     ("table", "matching", "actions", "goto", "named"),
     [
-        (9, (), (), None, "table"),
+        (10, (), (), None, "table"),
         (3, match(in_port=1), (), None, "table 3 match"),
         (3, match(ipv4_dst=ip_network("10.0.0.0/8")), (), None, "eth_type beside ipv4_dst"),
         (
@@ -69,7 +68,7 @@ def test_foreign_cookies_and_priorities_are_refused() -> None:
 
 
 def test_a_good_rule_comes_back() -> None:
-    rule = FlowRule(4, 1, match(in_port=1), (ToController(),), cookie=cookie(CookieClass.PIPELINE))
+    rule = FlowRule(4, 1, match(in_port=1), goto=9, cookie=cookie(CookieClass.PIPELINE))
     assert check(rule) is rule
 
 
