@@ -7,6 +7,7 @@ from typing import NoReturn
 from lisp_sdn.alt_views import AltRoute
 from lisp_sdn.config import XtrSettings
 from lisp_sdn.model import UNUSABLE_PRIORITY, Answer, Mapping, Requester
+from lisp_sdn.trace import native
 from lisp_sdn.trace.journal import Journal, duration, locators_text
 from lisp_sdn.trace.places import Network, longest, other_iids, owner
 from lisp_sdn.trace.values import Packet, StepName
@@ -28,14 +29,20 @@ def ask(
         journal.note(StepName.MAPPING, f"{text}, not this controller", "not-embedded")
         return None
     requester = network.requester(xtr.name, packet.source)
-    answer = network.answer(packet.destination, requester, now)
-    if answer.mapping.negative and owner(network.config, packet.destination) is None:
+    told = network.answer(packet.destination, requester, now)
+    if told.mapping.negative and owner(network.config, packet.destination) is None:
         route = network.alt_route(packet.destination)
         if route is not None:
             _over_the_alt(journal, route)
             return None
     _policy(journal, network, packet, requester, now)
-    _mapping(journal, network, packet, answer, now)
+    answer = native.used(network.config, xtr, told)
+    way = native.how(xtr, told.mapping, answer.mapping)
+    if way is None:
+        _mapping(journal, network, packet, answer, now)
+    else:
+        text = f"{told.mapping.eid}: negative, {told.mapping.action.text}: it leaves {way}"
+        journal.note(StepName.MAPPING, text, "not-lisp")
     return answer
 
 

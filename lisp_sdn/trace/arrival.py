@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lisp_sdn.address import IPAddress
 from lisp_sdn.config import XtrSettings
-from lisp_sdn.trace import tables
+from lisp_sdn.trace import native, tables
 from lisp_sdn.trace.journal import Journal
 from lisp_sdn.trace.places import Core, Network, gateway_of, port_info
 from lisp_sdn.trace.tables import End, Outcome
@@ -46,6 +46,11 @@ def arrive(journal: Journal, network: Network, cores: Mapping[str, Core], flight
         )
     journal.etr = etr.name
     outcome = _decapsulate(journal, etr, cores[etr.name], flight)
+    port = native.native_port(etr, flight.packet.iid)
+    if port is not None and outcome.table == TableId.NATIVE:
+        native.leave(journal, etr, cores[etr.name].state(), port)
+    if outcome.end is End.DROPPED:
+        native.refused_by_petr(journal, etr, flight.packet.iid, outcome.details)
     deliver(journal, etr, flight.packet, outcome)
 
 
@@ -99,7 +104,8 @@ def _decapsulate(journal: Journal, etr: XtrSettings, core: Core, flight: Flight)
     outer = (flight.source, flight.rloc)
     outcome = tables.arrive(etr, state, rules, tunnel, flight.frame, packet.iid, outer)
     if outcome.table is None or outcome.table == TableId.CLASSIFY:
-        served = sorted({port.iid for port in etr.eid_ports})
+        native_iids = {port.iid for port in etr.native_ports}
+        served = sorted({port.iid for port in etr.eid_ports} | native_iids)
         if packet.iid not in served:
             journal.stop(
                 step,

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from lisp_sdn.address import IPAddress
+from lisp_sdn.config.interworking import NativePort
 from lisp_sdn.model import Answer, Locator
 from lisp_sdn.rules import CookieClass
-from lisp_sdn.trace import tables
+from lisp_sdn.trace import native, tables
 from lisp_sdn.trace.answers import ask
 from lisp_sdn.trace.arrival import Flight, arrive, deliver
 from lisp_sdn.trace.journal import Ended, Journal, duration, locators_text
@@ -216,6 +217,10 @@ class _Walk:
         age = duration(self.now - entry.created)
         expires = "never" if entry.expires is None else f"in {duration(entry.expires - self.now)}"
         text = f"{entry.eid} by {entry.via}, {age} old, expires {expires}"
+        port = native.natively(entry.action, place.xtr, packet.iid)
+        if not entry.locators and port is not None:
+            self.journal.ok(step, f"{text}: negative, {entry.action.text}")
+            return entry
         if not entry.locators:
             self.journal.stop(
                 step,
@@ -269,6 +274,10 @@ class _Walk:
         """Through the tables of the ITR; what waits goes where the answer will send it."""
         step, outcome = StepName.FLOW_TABLES, self._enter(place)
         packet, state = self.packet, self.cores[place.xtr.name].state()
+        port = self._native_port(place, answer, cached)
+        if port is not None and (outcome.end is not End.DROPPED or outcome.table == TableId.NATIVE):
+            self.journal.ok(step, f"{outcome.table_text}: what is not LISP", outcome.details)
+            native.leave(self.journal, place.xtr, state, port)
         if port_info(state, place.xtr.tunnel_port) is None:
             self.journal.no_tunnel_port(step, place.xtr)
         if outcome.end is End.ENCAPSULATED:
@@ -301,6 +310,19 @@ class _Walk:
                 "both xTRs need an RLOC of one address family",
             )
         return Flight(packet, outcome.frame or self._frame(place), *outer, cached)
+
+    @staticmethod
+    def _native_port(
+        place: Place, answer: Answer | None, cached: MapCacheEntry | None
+    ) -> NativePort | None:
+        """The native port by which the packet leaves, or will when it is answered."""
+        iid = place.port.iid
+        if cached is not None:
+            held = bool(cached.locators)
+            return None if held else native.natively(cached.action, place.xtr, iid)
+        if answer is None or not answer.mapping.negative:
+            return None
+        return native.natively(answer.mapping.action, place.xtr, iid)
 
     def _dropped(self, outcome: tables.Outcome, cached: MapCacheEntry | None = None) -> NoReturn:
         text, suggestion = f"{outcome.table_text}: {outcome.end.value}", "lispctl show refusals"

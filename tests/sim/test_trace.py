@@ -376,3 +376,71 @@ def test_endpoints_name_known_hosts_first(network: ControlledNetwork) -> None:
     assert str(found["xb", 2, 4].eid) == "[2] 10.2.0.1/32"
     assert not found["xb", 2, 4].known
     assert str(found["xb", 1, 6].eid) == "[1] 2001:db8:2::1/128"
+
+
+# --- what is not LISP ----------------------------------------------------------------------------
+
+WEB = "[1] 203.0.113.80"
+NATIVE = CONFIG.replace(
+    "    datapath_id: 0xa\n", "    datapath_id: 0xa\n    native_ports: [{iid: 1}]\n"
+)
+GATE = """
+  - name: gate
+    datapath_id: 0xc
+    rlocs: [{rloc: 192.0.2.3}]
+    native_ports: [{iid: 1, proxy_etr: {eid_prefixes: [10.1.0.0/16]}}]
+use_petr: [{iid: 1, locators: [{rloc: 192.0.2.3}]}]
+"""
+
+
+def started(text: str) -> ControlledNetwork:
+    made = ControlledNetwork(text)
+    made.start()
+    return made
+
+
+@pytest.mark.parametrize("seen", [False, True])
+def test_natively_out_of_sight(seen: bool) -> None:
+    network = started(NATIVE)
+    if seen:
+        host = network["xa"].add(1, "10.1.0.1", "02:00:00:00:01:01")
+        network.send("xa", 1, host.frame("203.0.113.80", b"ping"))
+        network.advance(1.0)
+    found = trace(network, LEFT, WEB)
+    assert found.verdict is (Verdict.HANDED_OVER if seen else Verdict.RESOLVES)
+    last = found.steps[-1]
+    assert (last.name, last.mark) == (StepName.DELIVERY, Mark.OK)
+    assert last.text.startswith("leaves natively by port native0 of xTR xa")
+
+
+def test_a_native_port_that_is_down_stops_it() -> None:
+    network = started(NATIVE)
+    site = network["xa"]
+    port = next(item for item in site.ports if item.name == "native0")
+    network.do(site, site.xtr.port_changed(replace(port, up=False), network.now))
+    stopped(trace(network, LEFT, WEB), StepName.DELIVERY, "native-port-down")
+    network.do(site, site.xtr.port_changed(replace(port, number=0, up=False), network.now))
+    found = trace(network, LEFT, WEB)
+    assert found.stopped_at is not None
+    assert found.stopped_at.reason in ("no-native-port", "native-port-down")
+
+
+@pytest.mark.parametrize("seen", [False, True])
+def test_by_a_petr_and_out_of_sight(seen: bool) -> None:
+    network = started(CONFIG + GATE)
+    if seen:
+        host = network["xa"].add(1, "10.1.0.1", "02:00:00:00:01:01")
+        network.send("xa", 1, host.frame("203.0.113.80", b"ping"))
+        network.advance(1.0)
+    found = trace(network, LEFT, WEB)
+    assert found.verdict is (Verdict.HANDED_OVER if seen else Verdict.RESOLVES)
+    assert (found.etr, str(found.rloc)) == ("gate", "192.0.2.3")
+    assert "by way of the PETR: 192.0.2.3 1/100" in next(
+        step.text for step in found.steps if step.name is StepName.MAPPING
+    )
+    assert found.steps[-1].text.startswith("leaves natively by port native0 of xTR gate")
+
+
+def test_a_petr_that_does_not_forward_for_this_site() -> None:
+    found = trace(started(CONFIG + GATE), RIGHT, WEB)
+    stopped(found, StepName.DELIVERY, "petr-refused")
