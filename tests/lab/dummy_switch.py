@@ -47,7 +47,7 @@ def missing() -> str | None:
 
 
 class DummySwitch:
-    """One bridge br0 with ports 1 and 2 and the LISP tunnel port 100."""
+    """One bridge br0 with ports 1 and 2, native port 3 and the LISP tunnel port 100."""
 
     def __enter__(self) -> Self:
         self._dir = Path(tempfile.mkdtemp(prefix="lsd", dir="/tmp"))
@@ -94,6 +94,8 @@ class DummySwitch:
             "ofport_request=1",
             "--", "add-port", "br0", "p2", "--", "set", "interface", "p2", "type=dummy",
             "ofport_request=2",
+            "--", "add-port", "br0", "native0", "--", "set", "interface", "native0", "type=dummy",
+            "ofport_request=3",
             "--", "add-port", "br0", "lisp0", "--", "set", "interface", "lisp0", "type=vxlan",
             "options:exts=gpe", "options:dst_port=4341", "options:remote_ip=flow",
             "options:local_ip=flow", "options:key=flow", "options:packet_type=legacy_l3",

@@ -13,7 +13,7 @@ from dummy_switch import TUNNEL, DummySwitch
 
 from lisp_sdn.actions import PacketIn, PortInfo
 from lisp_sdn.address import EidPrefix, IPAddress
-from lisp_sdn.config import load
+from lisp_sdn.config import Config, load
 from lisp_sdn.model import Act, Locator, Mapping
 from lisp_sdn.rules import CookieClass, Output, Port, Ruleset, ToController, ToGroup, cookie
 from lisp_sdn.wire import EidRecord, MapReply
@@ -21,8 +21,7 @@ from lisp_sdn.xtr import Resolve, Xtr, replies
 from lisp_sdn.xtr.pipeline import Punt
 from lisp_sdn.xtr.simulate import SimulatedSwitch, Trace
 
-CONFIG = load(
-    """
+TEXT = """
 sites:
   - name: a
     authentication_keys: [{key: k}]
@@ -38,11 +37,23 @@ xtrs:
     eid_ports:
       - {name: p1, iid: 1, gateways: [10.1.0.254/24, "2001:db8:1::fe/64"]}
       - {name: p2, iid: 2, gateways: [10.1.0.254/24]}
+    native_ports:
+      - iid: 1
 """
-)
+GATE = """\
+        proxy_itr: {eid_prefixes: [10.0.0.0/14]}
+        proxy_etr: {}
+bgp:
+  as_number: 64512
+  router_id: 192.0.2.1
+  neighbours: [{address: 192.0.2.254, as_number: 65001, scope: underlay}]
+"""
+CONFIG = load(TEXT)
+CONFIGS = (CONFIG, load(TEXT + GATE))
+NATIVE = 3
 PORTS = tuple(
     PortInfo(number, name, "02:00:00:00:00:01", True)
-    for number, name in ((TUNNEL, "lisp0"), (1, "p1"), (2, "p2"))
+    for number, name in ((TUNNEL, "lisp0"), (1, "p1"), (2, "p2"), (NATIVE, "native0"))
 )
 GATEWAY_MAC, HOST_MAC = "02:00:5e:00:00:fe", "02:00:00:00:0a:01"
 V4 = [
@@ -85,9 +96,9 @@ def random_mapping(rng: random.Random, eid: EidPrefix) -> Mapping:
     return Mapping(prefix).with_locators(locators)
 
 
-def random_state(rng: random.Random) -> Ruleset:
+def random_state(rng: random.Random, config: Config = CONFIG) -> Ruleset:
     """What an xTR wants after some packets, answers and hosts."""
-    xtr = Xtr(CONFIG.xtrs[0], CONFIG, rng)
+    xtr = Xtr(config.xtrs[0], config, rng)
     xtr.connected(PORTS, 0.0)
     xtr.installed(PORTS, Ruleset(), 0.0)
     for _ in range(rng.randint(0, 12)):
@@ -163,12 +174,12 @@ def ways(trace: Trace) -> list[str]:
 @pytest.mark.parametrize("seed", range(8))
 def test_every_packet_takes_the_same_way(switch: DummySwitch, seed: int) -> None:
     rng = random.Random(seed)
-    ruleset = random_state(rng)
+    ruleset = random_state(rng, CONFIGS[seed % 2])
     switch.program(ruleset)
     simulated = SimulatedSwitch(1, ruleset)
     tables = set()
     for _ in range(60):
-        in_port = rng.choice([1, 1, 2, TUNNEL])
+        in_port = rng.choice([1, 1, 2, NATIVE, TUNNEL])
         frame = random_frame(rng)
         iid, outer = rng.choice([1, 2, 9]), rng.choice(["192.0.2.1", "192.0.2.1", "192.0.2.9"])
         if in_port == TUNNEL:
