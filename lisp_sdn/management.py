@@ -26,6 +26,7 @@ from lisp_sdn.policing import Policing
 from lisp_sdn.registering import Registering
 from lisp_sdn.reloading import Reloading
 from lisp_sdn.rules import Ruleset
+from lisp_sdn.senders import Senders
 from lisp_sdn.trace import Endpoint, Packet, Trace, Tracer
 from lisp_sdn.views import (
     Counter,
@@ -46,6 +47,8 @@ from lisp_sdn.views import (
     Status,
     XtrState,
 )
+from lisp_sdn.xtr.requests import Verify
+from lisp_sdn.xtr.verdicts import SourceVerdict
 from lisp_sdn.xtr.xtr import Xtr
 
 
@@ -63,6 +66,7 @@ class Running(Protocol):
     mobility: Mobility
     policing: Policing
     registering: Registering
+    senders: Senders
     reloading: Reloading
     started: float | None
     xtrs: dict[str, Xtr]
@@ -151,6 +155,13 @@ class Management:
     def remove_mapping(self, eid: EidPrefix, now: float) -> list[Action]:
         """Remove a static mapping."""
         return self._controller.settle(self._mapping.remove_static(eid, now), now)
+
+    def judge(self, xtr: str, source: EidPrefix, rloc: IPAddress) -> SourceVerdict | None:
+        """What the source guard of an xTR would find out about a source EID and RLOC."""
+        core = self._controller.xtrs[xtr]
+        if not core.guard.guarding.checks or core.settings.map_resolvers:
+            return None
+        return self._controller.senders.judge(Verify(xtr, source, rloc))
 
     def source_guard(self, xtr: str, now: float) -> SourceGuardState:
         """Who may send for which source EID at an xTR, as verified so far."""

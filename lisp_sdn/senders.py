@@ -19,7 +19,8 @@ class Senders:
 
     An RLOC may send for an EID that is registered with it, or as one of our own xTRs of the EID's
     site, or where the site's policy may and does name RLOCs that are not registered; a Proxy-ITR
-    for what is no EID at all. policies: those in force.
+    for what is no EID at all; an xTR of ours that hosts may leave for all EIDs of the instance-ID.
+    policies: those in force.
     """
 
     def __init__(
@@ -42,6 +43,14 @@ class Senders:
             if xtr.site is not None:
                 own[xtr.site].update(entry.rloc for entry in xtr.rlocs)
         self._own = {site: frozenset(rlocs) for site, rlocs in own.items()}
+        # What arrives for a host that has left is encapsulated once more, see `xtr.mobile_rules`.
+        self._relays = {
+            (port.iid, entry.rloc)
+            for xtr in config.xtrs
+            for port in xtr.eid_ports
+            if port.allow_mobility
+            for entry in xtr.rlocs
+        }
 
     def judge(self, asked: Verify) -> SourceVerdict | None:
         """None: not known here, only a Map-Request can tell."""
@@ -54,6 +63,8 @@ class Senders:
 
     def _reason(self, found: Origins, rloc: IPAddress) -> SourceReason | None:
         if rloc in found.rlocs:
+            return None
+        if (found.eid.iid, rloc) in self._relays:
             return None
         if not found.registered:
             return SourceReason.NOT_REGISTERED

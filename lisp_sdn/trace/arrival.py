@@ -45,7 +45,7 @@ def arrive(journal: Journal, network: Network, cores: Mapping[str, Core], flight
             StepName.ETR, f"{flight.rloc} is of no xTR of ours: beyond it nothing is known here"
         )
     journal.etr = etr.name
-    outcome = _decapsulate(journal, etr, cores[etr.name], flight)
+    outcome = _decapsulate(journal, network, etr, cores[etr.name], flight)
     port = native.native_port(etr, flight.packet.iid)
     if port is not None and outcome.table == TableId.NATIVE:
         native.leave(journal, etr, cores[etr.name].state(), port)
@@ -94,7 +94,9 @@ def _status(flight: Flight, core: Core | None) -> LocatorStatus | None:
     return next(iter(known or found), None)
 
 
-def _decapsulate(journal: Journal, etr: XtrSettings, core: Core, flight: Flight) -> Outcome:
+def _decapsulate(
+    journal: Journal, network: Network, etr: XtrSettings, core: Core, flight: Flight
+) -> Outcome:
     step, packet, state = StepName.ETR, flight.packet, core.state()
     journal.check_switch(step, etr, state)
     tunnel = port_info(state, etr.tunnel_port)
@@ -123,17 +125,50 @@ def _decapsulate(journal: Journal, etr: XtrSettings, core: Core, flight: Flight)
             f"lispctl show flows {etr.name}; lispctl show xtr {etr.name}",
             outcome.details,
         )
-    if outcome.table == TableId.SOURCE_GUARD:
-        journal.stop(
-            step,
-            f"xTR {etr.name} drops it: RLOC {flight.source} is not one of {packet.source}",
-            "source-guard",
-            "does the mapping of the source EID hold the RLOC that it is sent from?",
-            outcome.details,
-        )
+    outcome = _guarded(journal, network, etr, core, flight, outcome)
     text = f"xTR {etr.name} decapsulates: instance-ID {packet.iid}, RLOC {flight.rloc}"
     journal.ok(step, text, outcome.details)
     return outcome
+
+
+def _guarded(
+    journal: Journal,
+    network: Network,
+    etr: XtrSettings,
+    core: Core,
+    flight: Flight,
+    outcome: Outcome,
+) -> Outcome:
+    """Past the source guard of the ETR, which verifies what it does not know yet."""
+    step, packet, rloc = StepName.ETR, flight.packet, flight.source
+    if rloc is None:
+        return outcome
+    verdict = network.judge(etr.name, packet.source, rloc)
+    refused = verdict.reason if verdict is not None else None
+    if refused is not None and outcome.table != TableId.SOURCE_GUARD:
+        text = f"the source guard of xTR {etr.name} counts it: {packet.source} from RLOC {rloc}"
+        journal.note(step, text, refused)
+    if outcome.table != TableId.SOURCE_GUARD:
+        return outcome
+    if refused is not None or outcome.end is not End.VERIFIED:
+        journal.stop(
+            step,
+            f"xTR {etr.name} drops it: RLOC {rloc} may not send for {packet.source}",
+            refused or "source-guard",
+            "does the mapping of the source EID hold the RLOC that it is sent from? "
+            f"lispctl show source-guard --xtr {etr.name}",
+            outcome.details,
+        )
+    text = f"xTR {etr.name} verifies that RLOC {rloc} may send for {packet.source}"
+    if verdict is None:
+        text += ", by a Map-Request; what follows is the way if it may"
+    journal.resolves(step, text, "source-verified")
+    state = core.state()
+    rules = core.rules_for(packet.iid, packet.from_address, packet.to_address, rloc)
+    tunnel = port_info(state, etr.tunnel_port)
+    assert tunnel is not None
+    outer = (rloc, flight.rloc)
+    return tables.arrive(etr, state, rules, tunnel, flight.frame, packet.iid, outer)
 
 
 def deliver(journal: Journal, xtr: XtrSettings, packet: Packet, outcome: Outcome) -> None:

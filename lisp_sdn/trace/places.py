@@ -16,6 +16,7 @@ from lisp_sdn.rules import Ruleset
 from lisp_sdn.trace.values import Endpoint
 from lisp_sdn.views import MapCacheEntry, MappingEntry, SiteState, XtrState
 from lisp_sdn.xtr.hosts import Host
+from lisp_sdn.xtr.verdicts import SourceVerdict
 
 
 class Core(Protocol):
@@ -33,8 +34,17 @@ class Core(Protocol):
     def cached(self, iid: int, source: IPAddress, destination: IPAddress) -> MapCacheEntry | None:
         """The map-cache entry for a packet, or the resolution that it would wait for."""
 
-    def rules_for(self, iid: int, source: IPAddress, destination: IPAddress) -> Ruleset:
-        """The rules that the switch should hold and this packet can meet."""
+    def rules_for(
+        self,
+        iid: int,
+        source: IPAddress,
+        destination: IPAddress,
+        verified: IPAddress | None = None,
+    ) -> Ruleset:
+        """The rules that the switch should hold and this packet can meet.
+
+        verified: an RLOC whose source guard verdict is taken to allow this source already.
+        """
 
 
 class Snapshot:
@@ -87,6 +97,9 @@ class Network(Protocol):
 
     def alt_route(self, eid: EidPrefix) -> AltRoute | None:
         """By which a Map-Request for an EID travels over the ALT; None where it does not."""
+
+    def judge(self, xtr: str, source: EidPrefix, rloc: IPAddress) -> SourceVerdict | None:
+        """What the source guard of an xTR would find; None: it has to ask, or does not guard."""
 
 
 @dataclass(frozen=True, slots=True)

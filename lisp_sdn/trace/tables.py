@@ -42,6 +42,7 @@ class End(StrEnum):
     MISS = "miss"
     ASKED_FOR = "asked-for"
     GATEWAY = "gateway"
+    VERIFIED = "verified"
     PUNTED = "punted"
     DROPPED = "dropped"
 
@@ -128,19 +129,26 @@ def _outcome(settings: XtrSettings, state: XtrState, walked: Walked) -> Outcome:
         return Outcome(end, tuple(details), table, port, sent.frame, *outer, kind)
     if ended:
         details.append(ended)
-    end = _punted(walked) if walked.punted else End.DROPPED
+    # What was sent to the controller as a copy on the way is not where the packet ended.
+    punted = bool(walked.punted) and walked.punted[-1].table == table
+    end = _punted(walked) if punted else End.DROPPED
     return Outcome(end, tuple(details), table, kind=kind, ended=ended)
 
 
+_PUNTED = {
+    Punt.LOCAL: End.ASKED_FOR,
+    Punt.GATEWAY: End.GATEWAY,
+    Punt.SOURCE: End.VERIFIED,
+}
+
+
 def _punted(walked: Walked) -> End:
-    cookie = walked.punted[0].cookie
+    cookie = walked.punted[-1].cookie
     kind = cookie_class(cookie)
     if kind is CookieClass.PENDING or (kind is CookieClass.PIPELINE and cookie & 0xFF == Punt.MISS):
         return End.MISS
     if kind is CookieClass.PIPELINE:
-        return {Punt.LOCAL: End.ASKED_FOR, Punt.GATEWAY: End.GATEWAY}.get(
-            Punt(cookie & 0xFF), End.PUNTED
-        )
+        return _PUNTED.get(Punt(cookie & 0xFF), End.PUNTED)
     return End.PUNTED
 
 

@@ -17,7 +17,7 @@ from lisp_sdn.actions import FlowCounter, FlowRemoved, PacketIn, ReadCounters
 from lisp_sdn.address import EidPrefix, IPAddress
 from lisp_sdn.guard_settings import GuardMode
 from lisp_sdn.model import Mapping
-from lisp_sdn.rules import CookieClass, Output, Port, Ruleset, SetField
+from lisp_sdn.rules import CookieClass, FlowRule, Output, Port, Ruleset, SetField
 from lisp_sdn.views import SourceGuardState, SourceVerdictEntry
 from lisp_sdn.xtr import guard_rules
 from lisp_sdn.xtr.cache import lifetime
@@ -442,6 +442,11 @@ class SourceGuard:
         if entry is None:
             return Compiled()
         return guard_rules.verdict(key, entry.reason, self._topology(), self.guarding)
+
+    def allowance(self, iid: int, source: IPAddress, rloc: IPAddress) -> frozenset[FlowRule]:
+        """The flow that there would be if this RLOC may send for this source EID."""
+        key = GuardKey(host_eid(iid, source), rloc)
+        return frozenset(guard_rules.verdict(key, None, self._topology(), self.guarding).flows)
 
     def flow_removed(self, key: GuardKey | None, event: FlowRemoved) -> None:
         """The flow of a verdict left; an idle one takes the verdict with it."""

@@ -610,9 +610,21 @@ class Xtr:
         """Every rule that the switch should hold: a function of settings, ports and state."""
         return self._program.wanted(self._owners)
 
-    def rules_for(self, iid: int, source: IPAddress, destination: IPAddress) -> Ruleset:
-        """Those of `wanted` that one packet can meet, however many there are."""
-        return self._program.wanted(self._owners.of_packet(iid, source, destination))
+    def rules_for(
+        self,
+        iid: int,
+        source: IPAddress,
+        destination: IPAddress,
+        verified: IPAddress | None = None,
+    ) -> Ruleset:
+        """Those of `wanted` that one packet can meet, however many there are.
+
+        verified: with the verdict of the source guard that this RLOC may send for the source.
+        """
+        rules = self._program.wanted(self._owners.of_packet(iid, source, destination))
+        if verified is None:
+            return rules
+        return replace(rules, flows=rules.flows | self.guard.allowance(iid, source, verified))
 
     def _finish(self, changes: Sequence[RuleChange] = ()) -> list[XtrAction]:
         self.guard.hosts_changed([key for kind, key in self._out.dirty if kind == "host"])

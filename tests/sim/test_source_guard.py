@@ -17,6 +17,7 @@ from lisp_sdn.controller import Controller
 from lisp_sdn.guard_settings import GuardMode
 from lisp_sdn.model import Locator, Mapping
 from lisp_sdn.rules import CookieClass, cookie_class, match
+from lisp_sdn.trace import Mark, Packet, StepName, Verdict
 from lisp_sdn.xtr import replies
 from lisp_sdn.xtr.frames import ICMP, parse_ip
 from lisp_sdn.xtr.pipeline import MeterId, TableId
@@ -472,3 +473,54 @@ def test_a_guard_switched_off_leaves_nothing_behind(network: ControlledNetwork) 
     table = [r for r in network["xa"].switch.flows.values() if r.table == TableId.SOURCE_GUARD]
     assert [r.priority for r in table] == [0]
     assert not {MeterId.SOURCE_RLOC, MeterId.SOURCE_PORT} & set(network["xa"].switch.meters)
+
+
+# --- trace ---
+
+
+def traced(network: ControlledNetwork) -> Any:
+    packet = Packet(EidPrefix.from_text("[1] 10.2.0.1"), EidPrefix.from_text("[1] 10.1.0.1"), 253)
+    before = network["xa"].switch.ruleset()
+    found = network.controller.management.trace(packet, network.now)
+    assert network["xa"].switch.ruleset() == before
+    return found
+
+
+def talk(network: ControlledNetwork) -> None:
+    """The host of xb sends, and xa judges."""
+    (host, *_) = network["xb"].hosts[1]
+    network.send("xb", 1, host.frame("10.1.0.1"))
+    network.advance(1.0)
+    network.send("xb", 1, host.frame("10.1.0.1"))
+
+
+@pytest.mark.parametrize("mode", ["count", "enforce"])
+def test_a_trace_goes_through_the_guard(mode: str) -> None:
+    network = guarded(mode)
+    talk(network)
+    network.idle_out("xa", "tun_ip")
+    found = traced(network)
+    notes = [step.reason for step in found.steps if step.mark is Mark.NOTE]
+    assert notes == (["source-verified"] if mode == "enforce" else [])
+    assert found.steps[-1].text.startswith("delivered by port p1 of xTR xa")
+    talk(network)
+    found = traced(network)
+    assert found.verdict is Verdict.DELIVERED
+    assert {step.mark for step in found.steps} == {Mark.OK}
+
+
+@pytest.mark.parametrize("mode", ["count", "enforce"])
+def test_a_trace_stops_at_the_guard_with_its_reason(mode: str) -> None:
+    text = CONFIG.replace("- name: b\n", "- name: b\n    shutdown: true\n", 1)
+    network = guarded(mode, text=text)
+    for _ in range(2):
+        found = traced(network)
+        if mode == "enforce":
+            step = found.stopped_at
+            assert (step.name, step.reason) == (StepName.ETR, "source-eid-not-registered")
+            assert "lispctl show source-guard --xtr xa" in step.suggestion
+        else:
+            assert found.verdict is not Verdict.STOPPED
+            reasons = [step.reason for step in found.steps if step.name is StepName.ETR]
+            assert "source-eid-not-registered" in reasons
+        talk(network)

@@ -73,6 +73,7 @@ from lisp_sdn.views import (
     Status,
     XtrState,
 )
+from lisp_sdn.xtr.verdicts import SourceVerdict
 from lisp_sdn.xtr.xtr import Xtr
 
 NOW = 1_800_000_000.0
@@ -236,6 +237,9 @@ class FakeBackend:
         settings = next(x for x in self.settings.xtrs if x.name == xtr)
         rlocs = tuple(entry.rloc for entry in settings.rlocs)
         return Requester(rlocs, source, settings.datapath_id, xtr=xtr, authenticated=True)
+
+    def judge(self, xtr: str, source: EidPrefix, rloc: IPAddress) -> SourceVerdict | None:
+        return None
 
     def answer(self, eid: EidPrefix, requester: Requester, now: float) -> Answer:
         self.asked.append((eid, requester))
