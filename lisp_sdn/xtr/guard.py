@@ -19,6 +19,7 @@ from lisp_sdn.guard_settings import GuardMode
 from lisp_sdn.model import Mapping
 from lisp_sdn.rules import CookieClass, FlowRule, Output, Port, Ruleset, SetField
 from lisp_sdn.views import SourceGuardState, SourceVerdictEntry
+from lisp_sdn.wire.understood import ip_of
 from lisp_sdn.xtr import guard_rules
 from lisp_sdn.xtr.cache import lifetime
 from lisp_sdn.xtr.compiled import Compiled
@@ -220,7 +221,7 @@ class SourceGuard:
         if mapping.negative:
             proxy = self.guarding.proxies.may_send(mapping.eid.iid, rloc)
             return None if proxy else SourceReason.UNKNOWN
-        fits = any(locator.rloc == rloc for locator in mapping.locators)
+        fits = any(ip_of(locator.rloc) == rloc for locator in mapping.locators)
         return None if fits else SourceReason.RLOC_MISMATCH
 
     def _decide(

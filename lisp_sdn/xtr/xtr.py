@@ -17,7 +17,7 @@ from lisp_sdn.actions import (
     PortInfo,
     ReadRules,
 )
-from lisp_sdn.address import EidPrefix, Endpoint, IPAddress, SourceDestPrefix
+from lisp_sdn.address import EidPrefix, Endpoint, IPAddress
 from lisp_sdn.config import Config, XtrSettings
 from lisp_sdn.errors import DecodeError
 from lisp_sdn.model import Answer, Locator
@@ -37,7 +37,7 @@ from lisp_sdn.views import (
     MapCacheEntry,
     XtrState,
 )
-from lisp_sdn.wire import EidRecord, MapReply, MapRequest
+from lisp_sdn.wire import MapReply, MapRequest
 from lisp_sdn.xtr import adopt, compiler, native, replies, rlocsets, show, topology
 from lisp_sdn.xtr.brief import TIMER as BRIEFS_TIMER
 from lisp_sdn.xtr.brief import Briefs
@@ -63,6 +63,7 @@ from lisp_sdn.xtr.program import Program, set_owner
 from lisp_sdn.xtr.queue import Held, HoldQueue, host_eid
 from lisp_sdn.xtr.reachability import Prober
 from lisp_sdn.xtr.reconcile import FlowKey, changes_to
+from lisp_sdn.xtr.records import records
 from lisp_sdn.xtr.requests import Forgotten, Order, Sighted, Sign, Verify
 from lisp_sdn.xtr.roaming import Roaming
 from lisp_sdn.xtr.timers import Timers
@@ -467,7 +468,7 @@ class Xtr:
         if isinstance(message, MapReply) and message.probe:
             self._probe_reply(message, now)
         elif isinstance(message, MapReply):
-            self._itr.answer(message.nonce, list(self._records(message.records)), now)
+            self._itr.answer(message.nonce, list(records(message.records, self._out)), now)
         elif message.smr:
             self._solicited(message, now)
         else:
@@ -476,24 +477,16 @@ class Xtr:
 
     def _probe_reply(self, reply: MapReply, now: float) -> None:
         """RFC 9301 section 7.1: it tells of the locator, and of changes to the mapping."""
-        records = self._prober.answer(reply, now)
+        found = self._prober.answer(reply, now)
         self._reach(self._topology.drained)
         # A Map-Resolver of ours says what is for this xTR; a foreign ETR says what it has.
         if self.settings.map_resolvers:
             # A PETR tells of its locator only: what is not LISP is the Map-Resolver's to say.
-            known = ((r, self._cache.get(r[0])) for r in self._records(records))
-            cached = [r for r, entry in known if entry is not None and entry.via is not Via.PETR]
+            # What was gleaned is not verified by whom it was gleaned from.
+            known = ((r, self._cache.get(r[0])) for r in records(found, self._out))
+            apart = (Via.PETR, Via.GLEANED)
+            cached = [r for r, entry in known if entry is not None and entry.via not in apart]
             self._keeper.store(cached, None, now)
-
-    def _records(self, records: Iterable[EidRecord]) -> Iterator[Record]:
-        for record in records:
-            eid = record.eid
-            if isinstance(eid, EidPrefix):
-                yield eid, record.mapping
-            elif isinstance(eid, SourceDestPrefix):
-                yield eid, replace(record, eid=eid.destination).mapping
-            else:
-                self._out.drop("eid-not-ip", str(eid))
 
     def _solicited(self, message: MapRequest, now: float) -> None:
         # RFC 9301 6.1 does not say which field names the changed prefix: either may.

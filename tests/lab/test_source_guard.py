@@ -36,6 +36,7 @@ class Data:
             self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind((rloc, 4341))
         self._socket.settimeout(0.02)
+        self.headers: set[bytes] = set()
 
     def __enter__(self) -> Data:
         return self
@@ -54,7 +55,9 @@ class Data:
         end = time.monotonic() + wait
         while time.monotonic() < end:
             with contextlib.suppress(TimeoutError):
-                yield wire.read_gpe(self._socket.recv(65535))[1]
+                data = self._socket.recv(65535)
+                self.headers.add(data[:4])
+                yield wire.read_gpe(data)[1]
 
     def answers(self, wait: float = 0.5, *, until: int | None = None) -> list[int]:
         """Sequence numbers of the echo replies that come; until: stop at this one."""
@@ -170,6 +173,8 @@ def test_in_mode_count_everything_passes_and_is_counted(lab: Guarded, etr: Data)
             spoofer.ping(SENDER, sequence)
             time.sleep(0.002)
     assert sorted(etr.answers(5.0, until=149)) == list(range(100, 150))
+    # N, L, E and V clear, no nonce, no map-versions; I and P set, Next Protocol IPv4 (RFC 9305).
+    assert etr.headers == {bytes.fromhex("0c000001")}
     poll_count(lab, "source-rloc-mismatch", before + 50)
     verdicts = lab.verdicts()
     assert verdicts[EID, ETR] is None

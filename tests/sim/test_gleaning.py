@@ -13,10 +13,11 @@ from xtr_network import CONFIG, TUNNEL, Network, Site
 from lisp_sdn.actions import FlowRemoved
 from lisp_sdn.address import EidPrefix
 from lisp_sdn.model import Act, Locator, Mapping
-from lisp_sdn.rules import cookie_class
+from lisp_sdn.rules import cookie_class, match
 from lisp_sdn.wire import EidRecord, MapReply
 from lisp_sdn.xtr import replies
 from lisp_sdn.xtr.cache import Via
+from lisp_sdn.xtr.requests import Probe
 from lisp_sdn.xtr.simulate import Trace
 from lisp_sdn.xtr.xtr import Xtr
 
@@ -200,3 +201,65 @@ def test_a_flow_that_ended_by_itself_is_not_sent_again() -> None:
     assert entry(network) is None
     assert rule.key not in site.switch.flows
     assert cookie_class(rule.cookie) is not None
+
+
+def test_the_gleaned_rloc_does_not_verify_itself() -> None:
+    """Whoever sent the packet would answer an RLOC-probe as well."""
+    network = gleaning()
+    arrive(network)
+    assert probed(network, FOREIGN, "[1] 10.9.0.1/32", FOREIGN) == 1
+    assert entry(network).via is Via.GLEANED
+
+
+def probed(network: Network, rloc: str, eid: str, answer_rloc: str) -> int:
+    """Have an RLOC probed and answered with a mapping; how many probes there were."""
+    xtr = network["xa"].xtr
+    actions = xtr.probing(True, frozenset(), frozenset(), network.now)
+    probes: list[Probe] = []
+    for step in range(30):
+        actions += xtr.handle_timer(network.now + step * 0.05)
+        probes += [a for a in actions if isinstance(a, Probe) and str(a.destination) == rloc]
+        actions = []
+        if probes:
+            break
+    locator = Locator(ip_address(answer_rloc), 1, 77, probed=True)
+    mapping = Mapping(EidPrefix.from_text(eid), (locator,), authoritative=True)
+    message = MapReply(probes[0].request.nonce, (EidRecord.from_mapping(mapping),), probe=True)
+    network.now += 0.05 * step + 0.01
+    network.do(network["xa"], xtr.receive(message, None, network.now))
+    return len(probes)
+
+
+def test_the_answer_to_a_probe_refreshes_the_mapping() -> None:
+    """RFC 9301 section 7.1; of a cached EID-prefix, told by an ETR of others."""
+    network = gleaning(enabled=False)
+    host = network["xa"].hosts[1][0]
+    network.send("xa", 1, host.frame(SOURCE))
+    mapping = Mapping(EidPrefix.from_text("[1] 10.9.0.0/16")).with_locators(
+        (Locator(ip_address(FOREIGN), 1, 50),)
+    )
+    answer(network, mapping)
+    assert entry(network, "[1] 10.9.0.0/16").mapping.locators[0].weight == 50
+    probed(network, FOREIGN, "[1] 10.9.0.0/16", FOREIGN)
+    assert entry(network, "[1] 10.9.0.0/16").mapping.locators[0].weight == 77
+    # What is not cached is not taken from there.
+    probed(network, FOREIGN, "[1] 10.10.0.0/16", FOREIGN)
+    assert entry(network, "[1] 10.10.0.0/16") is None
+
+
+def test_what_is_addressed_to_another_rloc_is_not_decapsulated() -> None:
+    """RFC 9300 section 4.2: it ends at the drop of the tunnel port, which counts it."""
+    network = gleaning(enabled=False)
+    packet = replies.ipv4(ip_address(SOURCE), ip_address("10.1.0.1"), 253, b"x")
+    frame = replies.ip_frame("00:00:00:00:00:00", "00:00:00:00:00:00", 4, packet)
+    for destination, ended in (("192.0.2.9", "dropped in table 0"), ("192.0.2.1", "")):
+        trace = network["xa"].switch.receive(
+            TUNNEL,
+            frame,
+            tunnel_id=1,
+            tunnel_source=ip_address(FOREIGN),
+            tunnel_destination=ip_address(destination),
+        )
+        assert trace.ended == ended
+        if ended:
+            assert trace.rules[-1].match == match(in_port=TUNNEL)

@@ -168,10 +168,14 @@ def test_a_new_more_specific_prefix_is_added_beside_the_less_specific(net: Netwo
     a = net["xa"].add(1, "10.1.0.1", MAC)
     net.send("xa", 1, a.frame("10.9.1.1"))
     net.advance(0.1)
-    register(net, "[1] 10.9.1.0/24", "192.0.2.77")
+    register(net, "[1] 10.9.1.0/24", "192.0.2.77", ttl=5)
     changed(net, "[1] 10.9.1.0/24")
+    end = net.now + 5 * 60
     net.advance(0.1)
     assert cached(net) == ["[1] 10.9.0.0/16", "[1] 10.9.1.0/24"]
+    rows = {str(row.eid): row.expires for row in net["xa"].xtr.map_cache_entries(net.now)}
+    assert rows["[1] 10.9.1.0/24"] == end
+    assert (rows["[1] 10.9.0.0/16"] or 0) > end + 3600
     net.sent_through_tunnel.clear()
     net.send("xa", 1, a.frame("10.9.1.1"))
     assert destinations(net) == {"192.0.2.77"}

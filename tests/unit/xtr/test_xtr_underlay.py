@@ -16,7 +16,7 @@ from lisp_sdn.actions import (
 )
 from lisp_sdn.address import Endpoint
 from lisp_sdn.config import XtrSettings
-from lisp_sdn.rules import FlowRule, Output, Port, Ruleset, Verb
+from lisp_sdn.rules import FlowRule, Output, Port, Ruleset, ToController, Verb
 from lisp_sdn.xtr import replies
 from lisp_sdn.xtr.frames import parse_arp, parse_ethernet, parse_ip
 from lisp_sdn.xtr.underlay import MAX_WAITING, ControlFrame, RlocChanged, Underlay, udp
@@ -92,6 +92,21 @@ def test_a_control_message_is_taken_and_can_be_answered_the_same_way(underlay: U
     inner = parse_ip(sent.payload)
     assert (inner.source, inner.destination) == (ONE, FAR.address)
     assert inner.payload[8:] == b"answer"
+
+
+def test_port_4342_at_either_end_makes_a_control_message(underlay: Underlay) -> None:
+    """RFC 9301 section 5: an answer may come from 4342 to whatever port the question had."""
+    packet = udp(FAR, Endpoint(ONE, 61001), b"hello")
+    (got,) = underlay.packet_in(frame_in(packet), 5.0)
+    assert got == ControlFrame("x", b"hello", FAR, Endpoint(ONE, 61001))
+    taken = {
+        (name, dict(rule.match).get("ipv4_dst", dict(rule.match).get("ipv6_dst")))
+        for rule in underlay.wanted().flows
+        for name in ("udp_src", "udp_dst")
+        if dict(rule.match).get(name) == 4342
+        and any(isinstance(action, ToController) for action in rule.actions)
+    }
+    assert taken == {(name, rloc) for name in ("udp_src", "udp_dst") for rloc in (ONE, SIX)}
 
 
 @pytest.mark.parametrize(
