@@ -124,6 +124,7 @@ class Management:
                 yield f"xtr {name}: {problem}"
         for problem in show.problems(self._controller.alt_router):
             yield f"alt: {problem}"
+        yield from self._controller.interworking.problems(self._controller.alt_router.alt.sessions)
 
     def site_state(self, name: str, now: float) -> SiteState:
         """The state of a configured site."""

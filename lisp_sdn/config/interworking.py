@@ -147,13 +147,6 @@ def proxies(config: Config) -> Iterator[tuple[XtrSettings, NativePort, ProxyItr]
                 yield xtr, port, port.proxy_itr
 
 
-def proxy_itr_rlocs(config: Config, iid: int) -> frozenset[IPAddress]:
-    """The RLOCs that Proxy-ITRs of ours send from: the inner source is no EID (section 5.2)."""
-    return frozenset(
-        entry.rloc for xtr, port, _ in proxies(config) if port.iid == iid for entry in xtr.rlocs
-    )
-
-
 def proxy_etr(xtr: XtrSettings, iid: int) -> NativePort | None:
     """The port by which an xTR of ours is Proxy-ETR of an instance-ID."""
     ports = (port for port in xtr.native_ports if port.iid == iid and port.proxy_etr is not None)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from lisp_sdn.actions import Action, FlowCounters
+from lisp_sdn.address import IPAddress
 from lisp_sdn.config import Config, UsePetr, XtrSettings
 from lisp_sdn.interworking.proxies import Proxies
 from lisp_sdn.interworking.traffic import WAYS, Traffic
+from lisp_sdn.model import BgpScope
 from lisp_sdn.rlocs import Rlocs
 from lisp_sdn.views import (
     Counter,
@@ -117,6 +119,16 @@ class Interworking:
     def _uses(self, xtr: XtrSettings, used: UsePetr) -> bool:
         here = any(port.iid == used.iid for port in xtr.eid_ports)
         return here and Petrs(xtr, self._config.use_petr).uses(used)
+
+    def problems(self, sessions: Mapping[IPAddress, bool]) -> Iterator[str]:
+        """What an operator should mend. sessions: whether BGP is up, by neighbour."""
+        bgp = self._config.bgp
+        if bgp is None or not self.proxy_itrs():
+            return
+        hearing = [n.address for n in bgp.neighbours if n.scope is BgpScope.UNDERLAY]
+        if not any(sessions.get(address) for address in hearing):
+            names = ", ".join(map(str, hearing))
+            yield f"no router hears the Proxy-ITRs: BGP is not up with {names}"
 
     def counters(self) -> Iterable[Counter]:
         """Every counter."""

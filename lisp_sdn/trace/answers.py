@@ -5,22 +5,22 @@ from __future__ import annotations
 from typing import NoReturn
 
 from lisp_sdn.alt_views import AltRoute
-from lisp_sdn.config import XtrSettings
-from lisp_sdn.model import UNUSABLE_PRIORITY, Answer, Mapping, Requester
+from lisp_sdn.model import UNUSABLE_PRIORITY, Act, Answer, Mapping, Requester
 from lisp_sdn.trace import native
 from lisp_sdn.trace.journal import Journal, duration, locators_text
-from lisp_sdn.trace.places import Network, longest, other_iids, owner
+from lisp_sdn.trace.places import Network, Place, longest, other_iids, owner
 from lisp_sdn.trace.values import Packet, StepName
 from lisp_sdn.views import MappingEntry, Origin
 
 
 def ask(
-    journal: Journal, network: Network, packet: Packet, xtr: XtrSettings, now: float
+    journal: Journal, network: Network, packet: Packet, place: Place, now: float
 ) -> Answer | None:
     """The answer to the xTR's Map-Request; None when another Map-Resolver gives it.
 
     Raises Ended where the packet stops.
     """
+    xtr = place.xtr
     resolvers = xtr.map_resolvers
     if resolvers:
         names = ", ".join(map(str, resolvers))
@@ -36,6 +36,8 @@ def ask(
             _over_the_alt(journal, route)
             return None
     _policy(journal, network, packet, requester, now)
+    if place.outside and told.mapping.action is Act.NATIVELY_FORWARD:
+        native.not_an_eid(journal, xtr, told.mapping)
     answer = native.used(network.config, xtr, told)
     way = native.how(xtr, told.mapping, answer.mapping)
     if way is None:

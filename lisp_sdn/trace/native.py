@@ -9,8 +9,8 @@ from lisp_sdn.config import Config, XtrSettings
 from lisp_sdn.config.interworking import NativePort, proxy_etr
 from lisp_sdn.model import Act, Answer, Mapping
 from lisp_sdn.trace.journal import Journal, locators_text
-from lisp_sdn.trace.places import port_info
-from lisp_sdn.trace.values import StepName
+from lisp_sdn.trace.places import Place, port_info
+from lisp_sdn.trace.values import Packet, StepName
 from lisp_sdn.views import XtrState
 from lisp_sdn.xtr.petr import Petrs
 
@@ -62,6 +62,32 @@ def leave(journal: Journal, xtr: XtrSettings, state: XtrState, port: NativePort)
     journal.handed_over(
         step,
         f"leaves natively by port {port.name} of xTR {xtr.name}: the routing of its host goes on",
+    )
+
+
+def from_outside(journal: Journal, gates: list[Place], packet: Packet) -> Place:
+    """A packet of who knows nothing of LISP, at the Proxy-ITR that takes it in."""
+    gate, *others = gates
+    journal.xtr = gate.xtr.name
+    journal.note(
+        StepName.SOURCE,
+        f"{packet.from_address} is not LISP: Proxy-ITR {gate.xtr.name} takes its packets in by "
+        f"port {gate.port.name}, if routing leads them there",
+        "not-lisp",
+        "lispctl show petr: which Proxy-ITR is announced",
+        tuple(f"also possible: Proxy-ITR {other.xtr.name}" for other in others),
+    )
+    return gate
+
+
+def not_an_eid(journal: Journal, xtr: XtrSettings, mapping: Mapping) -> NoReturn:
+    """A Proxy-ITR refuses what no site has. Raises Ended."""
+    journal.stop(
+        StepName.MAPPING,
+        f"{mapping.eid}: negative, {mapping.action.text}: Proxy-ITR {xtr.name} refuses what is not "
+        "LISP at both ends",
+        "not-an-eid",
+        "has the site registered it? lispctl show site",
     )
 
 

@@ -10,6 +10,7 @@ from lisp_sdn.actions import PortInfo
 from lisp_sdn.address import EidPrefix, IPAddress
 from lisp_sdn.alt_views import AltRoute
 from lisp_sdn.config import Config, EidPort, XtrSettings
+from lisp_sdn.config.interworking import NativePort, proxies
 from lisp_sdn.model import Answer, Requester
 from lisp_sdn.policy import Explanation
 from lisp_sdn.rules import Ruleset
@@ -104,11 +105,19 @@ class Network(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """An EID-facing port whose connected subnet holds an EID. host: as it was seen, if it was."""
+    """An EID-facing port whose connected subnet holds an EID. host: as it was seen, if it was.
+
+    Or the native port of a Proxy-ITR, for a source that is not LISP.
+    """
 
     xtr: XtrSettings
-    port: EidPort
+    port: EidPort | NativePort
     host: Host | None
+
+    @property
+    def outside(self) -> bool:
+        """Whether the source is not LISP."""
+        return isinstance(self.port, NativePort)
 
 
 def places(config: Config, cores: Mapping[str, Core], iid: int, address: IPAddress) -> list[Place]:
@@ -127,6 +136,21 @@ def places(config: Config, cores: Mapping[str, Core], iid: int, address: IPAddre
             order = (-max(lengths), here is None, state.connected_since is None, len(found))
             found.append((*order, Place(xtr, port, here)))
     return [place for *_, place in sorted(found, key=lambda item: item[:4])]
+
+
+def gates(
+    config: Config, cores: Mapping[str, Core], source: EidPrefix, destination: IPAddress
+) -> list[Place]:
+    """The Proxy-ITRs that attract packets for a destination, those whose switch is there first."""
+    found = [
+        Place(xtr, port, None)
+        for xtr, port, role in proxies(config)
+        if port.iid == source.iid
+        and any(destination in prefix for prefix in role.eid_prefixes)
+        and owner(config, source) is None
+        and not other_iids(config, source.iid, source.network.network_address)
+    ]
+    return sorted(found, key=lambda gate: cores[gate.xtr.name].state().connected_since is None)
 
 
 def other_iids(config: Config, iid: int, address: IPAddress) -> list[str]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from lisp_sdn.address import IPAddress
+from lisp_sdn.config import EidPort
 from lisp_sdn.config.interworking import NativePort
 from lisp_sdn.model import Answer, Locator
 from lisp_sdn.rules import CookieClass
@@ -23,6 +24,7 @@ from lisp_sdn.trace.places import (
     Place,
     Snapshot,
     endpoints,
+    gates,
     gateway_of,
     other_iids,
     owner,
@@ -78,7 +80,7 @@ class _Walk:
             self._switch(place)
             if self._is_local(place):
                 return self._to_neighbour(place)
-            answer = ask(self.journal, self.network, self.packet, place.xtr, self.now)
+            answer = ask(self.journal, self.network, self.packet, place, self.now)
             cached = self._map_cache(place, answer)
             flight = self._tables(place, answer, cached)
             arrive(self.journal, self.network, self.cores, flight)
@@ -93,6 +95,9 @@ class _Walk:
         address, config = packet.from_address, self.network.config
         found = places(config, self.cores, packet.iid, address)
         if not found:
+            outside = gates(config, self.cores, packet.source, packet.to_address)
+            if outside:
+                return native.from_outside(self.journal, outside, packet)
             self._nowhere(address)
         place = found[0]
         xtr, port = place.xtr, place.port
@@ -259,7 +264,8 @@ class _Walk:
         self.journal.resolves(step, f"{text}; packets wait for it", "pending")
 
     def _frame(self, place: Place) -> bytes:
-        return self.packet.frame(place.host.mac if place.host else UNKNOWN_MAC, place.port.mac)
+        gateway = place.port.mac if isinstance(place.port, EidPort) else UNKNOWN_MAC
+        return self.packet.frame(place.host.mac if place.host else UNKNOWN_MAC, gateway)
 
     def _enter(self, place: Place) -> tables.Outcome:
         packet, core = self.packet, self.cores[place.xtr.name]
@@ -317,6 +323,8 @@ class _Walk:
     ) -> NativePort | None:
         """The native port by which the packet leaves, or will when it is answered."""
         iid = place.port.iid
+        if place.outside:
+            return None
         if cached is not None:
             held = bool(cached.locators)
             return None if held else native.natively(cached.action, place.xtr, iid)
@@ -336,6 +344,9 @@ class _Walk:
         elif outcome.table == TableId.SOURCE_GUARD:
             text += ": the source EID is not one of this port"
             reason = "source-guard"
+        elif outcome.table == TableId.NATIVE:
+            text += ": it came in by a native port and would leave by one"
+            reason = "not-an-eid"
         elif outcome.table in (TableId.MAP_CACHE, TableId.SPREAD):
             text += ": no RLOC of the entry can carry traffic now" + _states(cached)
             reason, suggestion = "no-rloc-up", "lispctl show map-cache; lispctl show xtr"

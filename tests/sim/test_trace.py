@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 from dataclasses import replace
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
 from test_controller import ControlledNetwork
 from xtr_network import CONFIG
 
+from lisp_sdn.actions import BgpSession
 from lisp_sdn.address import EidPrefix
 from lisp_sdn.api import Api, Request
 from lisp_sdn.model import Act, Locator, Mapping
@@ -444,3 +446,47 @@ def test_by_a_petr_and_out_of_sight(seen: bool) -> None:
 def test_a_petr_that_does_not_forward_for_this_site() -> None:
     found = trace(started(CONFIG + GATE), RIGHT, WEB)
     stopped(found, StepName.DELIVERY, "petr-refused")
+
+
+PITR = """
+  - name: gate
+    datapath_id: 0xc
+    rlocs: [{rloc: 192.0.2.3}]
+    native_ports: [{iid: 1, proxy_itr: {eid_prefixes: [10.0.0.0/8]}}]
+bgp:
+  as_number: 64512
+  router_id: 192.0.2.3
+  listen: 192.0.2.3:179
+  neighbours: [{address: 192.0.2.254, as_number: 65001, scope: underlay}]
+"""
+
+
+@pytest.mark.parametrize("seen", [False, True])
+def test_from_outside_through_a_proxy_itr(seen: bool) -> None:
+    network = started(CONFIG + PITR)
+    host = network["xa"].add(1, "10.1.0.1", "02:00:00:00:01:01")
+    network.send("xa", 1, host.frame("10.2.0.1"))
+    if seen:
+        frame = Packet(eid(WEB), eid(LEFT)).frame("02:00:00:00:00:01", "02:00:00:00:00:02")
+        network.send("gate", 200, frame)
+        network.advance(1.0)
+    found = trace(network, WEB, LEFT)
+    assert found.verdict is (Verdict.DELIVERED if seen else Verdict.RESOLVES)
+    assert (found.xtr, found.etr) == ("gate", "xa")
+    assert found.steps[0].text.startswith("203.0.113.80 is not LISP: Proxy-ITR gate takes")
+
+
+def test_from_outside_to_what_no_site_has() -> None:
+    found = trace(started(CONFIG + PITR), WEB, "[1] 10.200.0.1")
+    stopped(found, StepName.MAPPING, "not-an-eid")
+    # Nobody attracts packets for it.
+    stopped(trace(started(CONFIG + PITR), WEB, "[1] 172.16.0.1"), StepName.SOURCE, "unknown-source")
+
+
+def test_a_proxy_itr_that_nobody_hears_is_a_problem() -> None:
+    network = started(CONFIG + PITR)
+    problem = "no router hears the Proxy-ITRs: BGP is not up with 192.0.2.254"
+    assert problem in network.controller.management.status(network.now).problems
+    session = BgpSession(ip_address("192.0.2.254"), up=True)
+    network.controller.bgp_session(session, network.now)
+    assert problem not in network.controller.management.status(network.now).problems
