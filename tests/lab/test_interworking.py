@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+import yaml
 from capture import Capture
 from labnodes import LispNode, Pings
 from labrun import LabError, in_namespace, poll
@@ -267,6 +268,23 @@ def test_a_proxy_etr_fails_and_the_other_takes_over(net: Any) -> None:
         assert outer == {GATE1}
     finally:
         net.mend("gate2")
+
+
+def test_a_gate_gets_another_next_hop_while_it_runs(net: Any) -> None:
+    file = net.ctl.dir / "lisp.yaml"
+    before, lispctl = file.read_text(), str(Path(sys.executable).with_name("lispctl"))
+    changed = yaml.safe_load(before)
+    (gate,) = (xtr for xtr in changed["xtrs"] if xtr["name"] == "gate2")
+    gate["native_ports"][0]["proxy_itr"]["next_hops"] = ["198.18.2.7"]
+    try:
+        file.write_text(yaml.safe_dump(changed))
+        net.ctl.do(lispctl, "reload", "--yes")
+        poll("the new next hop", lambda: net.edge.bgp(4)[OLD]["198.18.253.1"] == "198.18.2.7", 5)
+        assert net.edge.bgp(6)[NEW]["198.18.253.1"] == "2001:db8:18:2::1"
+    finally:
+        file.write_text(before)
+        net.ctl.do(lispctl, "reload", "--yes")
+    poll("the old next hop", lambda: net.edge.bgp(4)[OLD]["198.18.253.1"] == GATE2, 5)
 
 
 # --- what it shows -------------------------------------------------------------------------------
