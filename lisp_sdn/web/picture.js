@@ -2,6 +2,7 @@
 
 import { s, stateClass } from "./dom.js";
 
+const MANY = 12; // So many links to the chosen site are thin lines.
 const FEW = 6; // Up to so many sites, every link is drawn; above, those of the chosen site.
 
 export function draw(picture, sites, topology, chosen) {
@@ -33,7 +34,7 @@ export function draw(picture, sites, topology, chosen) {
     const near = onLeft ? middle.left : middle.right;
     const door = { x: edge, y: spot(card.querySelector(".name")).middle, near, onLeft };
     doors.set(site.name, door);
-    for (const uplink of site.uplinks) {
+    for (const uplink of worstLast(site.uplinks)) {
       const row = card.querySelector(`[data-rloc="${CSS.escape(uplink.rloc)}"]`);
       const y = row ? spot(row.querySelector(".rloc")).middle : box.middle;
       ends.set(uplink.rloc, { x: edge, y, near, onLeft });
@@ -48,6 +49,12 @@ export function draw(picture, sites, topology, chosen) {
     s("g", { class: "link-lines" }, [...linkLines(topology, cards, doors, ends, chosen)]),
   );
   picture.append(svg);
+}
+
+// What is wrong is drawn over what is well.
+function worstLast(uplinks) {
+  const rank = { up: 0, unknown: 1, drained: 2, down: 3 };
+  return [...uplinks].sort((a, b) => rank[stateClass(a.state)] - rank[stateClass(b.state)]);
 }
 
 function arrow(id, more) {
@@ -79,6 +86,7 @@ function* linkLines(topology, cards, doors, ends, chosen) {
   const owner = new Map(topology.xtrs.map((xtr) => [xtr.name, xtr.site]));
   const wide = [...doors.values()].some((door) => door.onLeft);
   const few = wide && cards.size <= FEW;
+  const many = topology.links.filter((link) => link.site === chosen).length > MANY;
   for (const link of topology.links) {
     const from = owner.get(link.xtr);
     const involved = chosen !== null && (from === chosen || link.site === chosen);
@@ -89,7 +97,7 @@ function* linkLines(topology, cards, doors, ends, chosen) {
       yield s("path", {
         class: `link ${stateClass(path.state)}${involved ? " involved" : ""}`,
         d: curve(doors.get(from), end),
-        "stroke-width": 1 + 3 * path.share,
+        "stroke-width": many ? 1 : 1 + 3 * path.share,
         "marker-end": involved ? "url(#arrow-involved)" : "url(#arrow)",
         "data-from": from,
         "data-to": path.rloc,
