@@ -2,11 +2,11 @@
 
 import { comeBack, follow, get } from "./api.js";
 
-const POLL = 5000;
+const POLL = 5000; // Milliseconds; of a hundred sites twice as long, and so on.
 const AWAY = 1500; // While the controller does not answer, milliseconds.
 const SOON = 250; // Events come in bursts: asked once for all of a burst, milliseconds.
-const STALE = 15_000;
-const REST = 4; // Times as long as an answer took, nothing is asked: a large network keeps its pace.
+const STALE = 3; // Times the pause without an answer, what is shown is old.
+const REST = 20; // Times as long as an answer took, nothing is asked: a large network keeps its pace.
 
 export const live = {
   topology: null,
@@ -40,7 +40,7 @@ function tell() {
 }
 
 export function isStale() {
-  return live.at !== null && Date.now() - live.at > STALE;
+  return live.at !== null && Date.now() - live.at > STALE * pause();
 }
 
 async function read() {
@@ -52,8 +52,13 @@ async function read() {
   } catch (error) {
     live.reason = error.status ? error.message : "the controller does not answer";
   }
-  notBefore = performance.now() + REST * (performance.now() - began);
+  const took = performance.now() - began;
+  notBefore = performance.now() + Math.min(REST * took, pause());
   tell();
+}
+
+function pause() {
+  return POLL * (1 + (live.topology?.sites.length ?? 0) / 100);
 }
 
 // Asks again within `SOON`.
@@ -75,7 +80,7 @@ async function run() {
     running = null;
   });
   await running;
-  schedule(live.connected ? POLL : AWAY);
+  schedule(live.connected ? pause() : AWAY);
 }
 
 export function start() {

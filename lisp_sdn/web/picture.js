@@ -58,7 +58,7 @@ function worstLast(uplinks) {
 }
 
 function arrow(id, more) {
-  const size = { viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 9, markerHeight: 9 };
+  const size = { viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 11, markerHeight: 11 };
   return s(
     "marker",
     { id, ...size, markerUnits: "userSpaceOnUse", orient: "auto" },

@@ -19,7 +19,7 @@ from lisp_sdn.api.resources.map_cache import destination
 from lisp_sdn.api.routing import Call, NoQuery, Reply, Route
 from lisp_sdn.config import SiteSettings, XtrSettings
 from lisp_sdn.model import Locator, Requester
-from lisp_sdn.views import Inbound, LocatorState, LocatorStatus, MapCacheEntry
+from lisp_sdn.views import Inbound, LocatorState, LocatorStatus, MapCacheEntry, XtrState
 
 TAG = "status"
 
@@ -208,6 +208,7 @@ class _Owners:
 
 
 _Links = dict[tuple[str, str | None], _Link]
+_States = dict[str, XtrState]
 _Told = dict[tuple[str, AnyAddress], float]
 
 
@@ -263,24 +264,24 @@ def _offer(backend: Backend, site: SiteSettings, now: float) -> _Offer:
 class _Uplinks:
     """The uplinks of a site: those of our xTRs, then what other ETRs of it registered."""
 
-    def __init__(self, backend: Backend, now: float, told: _Told, links: _Links) -> None:
+    def __init__(self, backend: Backend, now: float, links: _Links, states: _States) -> None:
         self._backend = backend
         self._now = now
-        self._told = told
+        self._told = _told(links)
         self._probed = {
             rloc: status for link in links.values() for rloc, status in link.statuses.items()
         }
         self._inbound = {entry.rloc: entry for entry in backend.inbound()}
-        self._states = {
-            xtr.name: backend.xtr_state(xtr.name, now).rlocs
-            or tuple(LocatorStatus(entry.locator) for entry in xtr.rlocs)
-            for xtr in backend.config.xtrs
-        }
+        self._own: dict[str, list[tuple[str, LocatorStatus]]] = {}
+        for xtr in backend.config.xtrs:
+            if xtr.site is not None:
+                known = states[xtr.name].rlocs or [LocatorStatus(e.locator) for e in xtr.rlocs]
+                of_site = self._own.setdefault(xtr.site, [])
+                of_site += [(xtr.name, status) for status in known]
 
     def of(self, site: SiteSettings) -> list[UplinkModel]:
         """In the order of the configuration."""
-        xtrs = [xtr.name for xtr in self._backend.config.xtrs if xtr.site == site.name]
-        own = [(name, status) for name in xtrs for status in self._states[name]]
+        own = self._own.get(site.name, [])
         offer = _offer(self._backend, site, self._now)
         known = {status.locator.rloc for _, status in own}
         others = [
@@ -346,9 +347,9 @@ def _places(backend: Backend, owners: Iterable[SiteSettings]) -> dict[EidPrefix,
     return found
 
 
-def _sites(backend: Backend, links: _Links, now: float) -> Iterator[SiteTopology]:
+def _sites(backend: Backend, links: _Links, states: _States, now: float) -> Iterator[SiteTopology]:
     config = backend.config
-    uplinks = _Uplinks(backend, now, _told(links), links)
+    uplinks = _Uplinks(backend, now, links, states)
     places = _places(backend, config.sites)
     policies = {policy.site for policy in backend.policy.policies}
     for site in config.sites:
@@ -368,8 +369,7 @@ def _sites(backend: Backend, links: _Links, now: float) -> Iterator[SiteTopology
         )
 
 
-def _xtr(backend: Backend, xtr: XtrSettings, now: float) -> XtrTopology:
-    state = backend.xtr_state(xtr.name, now)
+def _xtr(xtr: XtrSettings, state: XtrState) -> XtrTopology:
     return XtrTopology.build(
         name=xtr.name,
         site=xtr.site,
@@ -383,11 +383,13 @@ def _xtr(backend: Backend, xtr: XtrSettings, now: float) -> XtrTopology:
 def get_topology(call: Call[NoQuery, None]) -> Reply:
     """Everything at once."""
     backend, now = call.backend, call.now
-    links, more = _links(backend, _Owners(backend.config.sites), now)
+    config = backend.config
+    links, more = _links(backend, _Owners(config.sites), now)
+    states = {xtr.name: backend.xtr_state(xtr.name, now) for xtr in config.xtrs}
     return Reply(
         TopologyModel.build(
-            sites=list(_sites(backend, links, now)),
-            xtrs=[_xtr(backend, xtr, now) for xtr in backend.config.xtrs],
+            sites=list(_sites(backend, links, states, now)),
+            xtrs=[_xtr(xtr, states[xtr.name]) for xtr in config.xtrs],
             links=[link.model(xtr, site) for (xtr, site), link in links.items()],
             more=more,
         )
