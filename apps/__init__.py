@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import eventlet
@@ -41,7 +42,7 @@ from lisp_sdn.address import Endpoint
 from lisp_sdn.api.app import Api
 from lisp_sdn.api.hints import PAGE, read_hints
 from lisp_sdn.api.page import Page
-from lisp_sdn.apps import log, ovsdb, page, settings
+from lisp_sdn.apps import log, ovsdb, ovsdb_alt, page, settings
 from lisp_sdn.apps.bgp import Bgp
 from lisp_sdn.apps.control import ControlSockets, ListenError
 from lisp_sdn.apps.dispatch import Dispatcher
@@ -53,7 +54,7 @@ from lisp_sdn.apps.rest import RestServer
 from lisp_sdn.apps.switch import Switch
 from lisp_sdn.apps.switches import Switches, take_messages
 from lisp_sdn.apps.timers import Timers
-from lisp_sdn.config import Config, XtrSettings
+from lisp_sdn.config import Config
 from lisp_sdn.controller import Controller
 from lisp_sdn.errors import ConfigError, StoreError
 from lisp_sdn.mapping.sqlite_store import SqliteStore
@@ -251,23 +252,23 @@ class LispSdnApp(app_manager.RyuApp):
     # --- is the switch as it should be? ---
 
     def _verify(self, switch: Switch) -> None:
+        alt = self.config.alt.bridge if self.config.alt is not None else None
+        if alt is not None and alt.datapath_id == switch.datapath_id:
+            eventlet.spawn_n(self._verify_ports, "alt", partial(ovsdb_alt.problems, alt), switch)
         xtr = next((x for x in self.config.xtrs if x.datapath_id == switch.datapath_id), None)
         if xtr is not None:
-            eventlet.spawn_n(self._verify_xtr, xtr, switch)
+            look = partial(ovsdb.problems, xtr)
+            eventlet.spawn_n(self._verify_ports, f"xtr {xtr.name}", look, switch)
 
-    def _verify_xtr(self, xtr: XtrSettings, switch: Switch) -> None:
+    def _verify_ports(self, name: str, look: Callable[[], list[str]], switch: Switch) -> None:
         try:
-            problems = ovsdb.problems(xtr)
+            problems = look()
         except ovsdb.OvsdbError as error:
-            LOGGER.warning(
-                "xtr %s: only the names of its ports are verified, not the options of %s: %s",
-                xtr.name,
-                xtr.tunnel_port,
-                error,
-            )
+            text = "%s: only the names of its ports are verified, not the options of tunnels: %s"
+            LOGGER.warning(text, name, error)
             return
         for problem in problems:
-            LOGGER.warning("xtr %s: %s", xtr.name, problem)
+            LOGGER.warning("%s: %s", name, problem)
         self.dispatcher.event(self.brain.switch_checked, switch.datapath_id, tuple(problems))
 
     # --- the end ---

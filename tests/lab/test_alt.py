@@ -93,6 +93,24 @@ def test_a_map_request_travels_over_both_routers_and_the_map_reply_directly(net:
     print(seen.decoded("gre && lisp.type == 1", "gre", "lisp"))
 
 
+def test_what_is_shown_is_what_is_there(net: Any) -> None:
+    """`GET /alt` and `/bgp` of both providers: no problem, every session, every route."""
+    for name, other in (("a", "10.2.0.0/16"), ("b", "10.1.0.0/16")):
+        provider = net.provider(name)
+        assert provider.rest("GET", "/lisp/v1/status").body["problems"] == []
+        alt = provider.rest("GET", "/lisp/v1/alt").body
+        assert [(tunnel["up"], tunnel["session_up"]) for tunnel in alt["tunnels"]] == [
+            (True, True)
+        ] * 2, alt
+        routes = provider.rest("GET", "/lisp/v1/alt/routes").body["items"]
+        (route,) = [route for route in routes if route["prefix"] == other]
+        assert len(route["as_path"]) == 3, route
+        sessions = provider.rest("GET", "/lisp/v1/bgp").body["neighbours"]
+        assert [(entry["up"], entry["password"]) for entry in sessions] == [(True, True)] * 2
+    log = net.provider("a").log.read_text(errors="replace")
+    assert "of-a-and-frr" not in log
+
+
 def test_no_eid_prefix_is_in_the_routing_of_the_underlay(net: Any) -> None:
     """Neither the core's, nor that of xTRs and controllers; those of ALT-Routers are the ALT."""
     for node in (net.core, *net.xtrs.values(), net.alt["a"], net.alt["b"]):
