@@ -1,6 +1,6 @@
 """Two providers that find each other over the ALT: ours at both ends, FRR and GoBGP between them.
 
-sudo .venv/bin/python mininet/alt.py
+sudo make lab TOPOLOGY=alt
 """
 
 from __future__ import annotations
