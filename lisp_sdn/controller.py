@@ -53,6 +53,7 @@ from lisp_sdn.mobility import Mobility
 from lisp_sdn.model import Requester
 from lisp_sdn.policing import Policing
 from lisp_sdn.policy import PolicyBook, PolicyEngine, Sites
+from lisp_sdn.policy.weights import WeightStore
 from lisp_sdn.registering import Registering
 from lisp_sdn.reloading import Reloading
 from lisp_sdn.rlocs import Rlocs
@@ -149,6 +150,7 @@ class Controller:
             settle=self._settle,
             cached=lambda: chain.from_iterable(x.cached_answers() for x in self.xtrs.values()),
             asks=self.requester,
+            weights=WeightStore(store),
         )
         self.reloading = Reloading(self)
         self.management = Management(self)

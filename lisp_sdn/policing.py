@@ -10,9 +10,10 @@ from dataclasses import replace
 from itertools import islice
 from typing import Protocol
 
-from lisp_sdn.actions import Action, Event
+from lisp_sdn.actions import Action, Dropped, Event
 from lisp_sdn.address import EidPrefix, IPAddress, SourceDestPrefix
 from lisp_sdn.config import Config
+from lisp_sdn.errors import StoreError
 from lisp_sdn.mapping.faces import Concerns, Face
 from lisp_sdn.model import Mapping as EidMapping
 from lisp_sdn.model import Requester
@@ -35,6 +36,7 @@ from lisp_sdn.policy import (
     rule_changes,
 )
 from lisp_sdn.policy.concern import Asked, Concern
+from lisp_sdn.policy.weights import WeightStore
 from lisp_sdn.policy_settings import SitePolicy
 from lisp_sdn.views import CachedAnswer, FlowChange, MappingEntry
 
@@ -64,7 +66,8 @@ class Policing:
 
     mappings: the mapping database in order, from an EID-prefix on. changed: tells our xTRs and
     foreign ITRs that an answer may differ. settle: counts and keeps events. cached: what our xTRs
-    hold. asks: as whom an xTR of ours asks for a packet from a source EID.
+    hold. asks: as whom an xTR of ours asks for a packet from a source EID. weights: keeps those of
+    balance rules.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class Policing:
         settle: Settle,
         cached: Cached,
         asks: Callable[[str, EidPrefix | None], Requester],
+        weights: WeightStore | None = None,
     ) -> None:
         self._config = config
         self._book = book
@@ -87,6 +91,7 @@ class Policing:
         self._settle = settle
         self._cached = cached
         self._asks = asks
+        self._kept = weights or WeightStore(None)
         self._balancers = Balancers(engine.policies)
         self._meters: dict[str, LoadMeter] = {}
         self._looked: float | None = None
@@ -95,6 +100,7 @@ class Policing:
     def start(self, now: float) -> list[Action]:
         """Put in force what the book recovers. Raises StoreError."""
         self._engine.set_policies(self._book.start(now))
+        self._balancers = Balancers((), self._kept.load())
         self._follow(now)
         unreadable = [Event("policy.unreadable", text) for text in self._book.unreadable]
         return self._settle(unreadable, now)
@@ -210,6 +216,7 @@ class Policing:
                 actions += self._settle(
                     [Event("policy.balanced", f"{status.site}/{status.rule}", data)], now
                 )
+            actions += self._settle(self._keep(now), now)
         changed = replace(conditions, load=self._loads(octets, now))
         if weights is not None:
             changed = replace(changed, weights=weights)
@@ -244,6 +251,14 @@ class Policing:
             self._engine.set_conditions(replace(self._engine.conditions, weights=weights))
         self._looked, self._window = now, self._engine.next_change(now)
 
+    def _keep(self, now: float) -> list[Action]:
+        """Weights that cannot be kept are in force all the same, until a restart."""
+        try:
+            self._kept.save(self._balancers.weights, now)
+        except StoreError as error:
+            return [Dropped("policy", "write_failed", str(error))]
+        return []
+
     def _sites(self) -> list[str]:
         return sorted(policy.site for policy in self._engine.policies)
 
@@ -270,7 +285,8 @@ class Policing:
         self._follow(now)
         sites = sorted({change.site for change in version.changes})
         data = {"who": version.who, "why": version.why, "what": version.what, "sites": sites}
-        actions = self._settle([Event("policy.changed", str(version.version), data)], now)
+        changed: list[Action] = [Event("policy.changed", str(version.version), data)]
+        actions = self._settle([*changed, *self._keep(now)], now)
         return actions + self._tell(before, sites, now, now)
 
     def _tell(

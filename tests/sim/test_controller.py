@@ -297,21 +297,8 @@ def test_weights_follow_the_measured_load(network: ControlledNetwork) -> None:
     _, actions = policing.apply(policing.parse(BALANCED), who="t", why="test", now=network.now)
     network.carry_out(actions)
     (before,) = policing.balance_status
-    octets = 0
-    for _ in range(4):
-        octets += 1_000_000
-        for site in network.by_datapath.values():
-            flows = tuple(
-                FlowCounter(
-                    match(tunnel_id=1, **{f"tun_ipv{item.rloc.version}_dst": item.rloc}),
-                    1,
-                    octets if item.rloc.version == 6 else 0,
-                )
-                for item in site.settings.rlocs
-            )
-            network.controller.inflow.ask([site.switch.datapath_id])
-            answer = FlowCounters(site.switch.datapath_id, CookieClass.DECAPSULATION, flows)
-            network.carry_out(network.controller.counters(answer, network.now))
+    for count in range(1, 5):
+        observe(network, count * 1_000_000)
         network.advance(1.5)
     (after,) = policing.balance_status
     rloc = _ip("192.0.2.2")
@@ -321,6 +308,45 @@ def test_weights_follow_the_measured_load(network: ControlledNetwork) -> None:
     assert isinstance(reply, MapReply)
     told = {item.rloc: item.weight for item in reply.records[0].locators}
     assert told[rloc] == after.weights[rloc]
+
+
+def observe(network: ControlledNetwork, octets: int) -> None:
+    """So many octets have come by the second RLOC of every xTR, and none by the first."""
+    for site in network.by_datapath.values():
+        flows = tuple(
+            FlowCounter(
+                match(tunnel_id=1, **{f"tun_ipv{item.rloc.version}_dst": item.rloc}),
+                1,
+                octets if item.rloc.version == 6 else 0,
+            )
+            for item in site.settings.rlocs
+        )
+        network.controller.inflow.ask([site.switch.datapath_id])
+        answer = FlowCounters(site.switch.datapath_id, CookieClass.DECAPSULATION, flows)
+        network.carry_out(network.controller.counters(answer, network.now))
+
+
+def test_balanced_weights_outlive_a_restart_and_end_with_their_rule(
+    network: ControlledNetwork,
+) -> None:
+    policing = network.controller.policing
+    _, actions = policing.apply(policing.parse(BALANCED), who="t", why="test", now=network.now)
+    network.carry_out(actions)
+    for count in range(1, 5):
+        observe(network, count * 1_000_000)
+        network.advance(1.5)
+    (before,) = policing.balance_status
+    assert before.weights != {rloc: round(100 * share) for rloc, share in before.target.items()}
+    store = network.controller.store
+    again = Controller(network.config, store=store, rng=random.Random(8))
+    again.start(network.now)
+    (after,) = again.policing.balance_status
+    assert after.weights == before.weights
+    assert again.policy.conditions.weights == {("b", "seventy-thirty"): before.weights}
+    again.policing.apply(
+        policing.parse("- {site: b, rules: []}"), who="t", why="test", now=network.now
+    )
+    assert not store.document_list("balanced-weights")
 
 
 def test_a_new_target_moves_on_from_the_weights_that_there_are(network: ControlledNetwork) -> None:
