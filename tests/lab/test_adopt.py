@@ -88,5 +88,4 @@ def test_an_underlay_that_carries_traffic_is_adopted_without_being_cut_off(
     lab.wait_connected()
     out, _ = pings.communicate(timeout=20)
     result = Pings.read(out.decode())
-    assert result.sent - result.received < 100, result.text[-300:]
-    print(f"lost {result.sent - result.received} of {result.sent}")
+    assert result.sent - result.received < 50, result.text[-300:]
