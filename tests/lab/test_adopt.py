@@ -82,10 +82,10 @@ def test_an_underlay_that_carries_traffic_is_adopted_without_being_cut_off(
     bare.vsctl("add-port", phy, "up1")
     bare.address()
     poll("the router", lambda: bare.ping(gateway, 1, 0.1).received, 10)
-    pings = bare.spawn("ping", "-n", "-i", "0.01", "-c", "600", gateway, stdout=subprocess.PIPE)
+    pings = bare.spawn("ping", "-n", "-i", "0.01", "-c", "300", gateway, stdout=subprocess.PIPE)
     told = adopt(lab, "right", "--controller", bare.controller, "--yes")
     assert f"~ bridge {phy}: datapath-id not set -> 0000000000000102" in told
     lab.wait_connected()
-    out, _ = pings.communicate(timeout=20)
+    out, _ = pings.communicate(timeout=10)
     result = Pings.read(out.decode())
     assert result.sent - result.received < 50, result.text[-300:]

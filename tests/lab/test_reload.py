@@ -99,7 +99,7 @@ def test_reloads_under_a_running_ping_lose_nothing(lab: Any, file: dict[str, Any
             write(lab, file)
             lispctl(lab, "reload", "--yes")
         pings = result()
-    assert pings.received == pings.sent > 100, pings.text[-400:]
+    assert pings.received == pings.sent > 30, pings.text[-400:]
     assert lab.node("t1").ping("10.2.0.1", 5, 0.2).received >= 4
     lab.wait_connected()
 
@@ -171,4 +171,3 @@ def test_a_restart_of_open_vswitch_costs_only_its_own_time(lab: Any) -> None:
     assert lost, "the switch was away"
     assert len(lost) == lost[-1] - lost[0] + 1, lost
     assert len(lost) * INTERVAL < 10
-    print("GAP", len(lost)*INTERVAL)
