@@ -7,7 +7,7 @@ module write the same thing in the same form. Octets raise DecodeError only.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, TypeVar, cast
 
@@ -138,7 +138,12 @@ def split_multipart(data: bytes) -> tuple[int, bool, bytes]:
 
 def decode_flows(body: bytes) -> list[FlowRule]:
     """The body of a flow statistics reply. Raises DecodeError."""
-    return _entries(body, "flow_stats", _FLOW_STATS.size + 8, _flow)
+    return [decode_flow(entry) for entry in flow_entries(body)]
+
+
+def flow_entries(body: bytes) -> Iterator[bytes]:
+    """The flows in the body of a flow statistics reply, for `decode_flow`. Raises DecodeError."""
+    return _split(body, "flow_stats", _FLOW_STATS.size + 8)
 
 
 def decode_counters(body: bytes) -> list[FlowCounter]:
@@ -164,8 +169,11 @@ def decode_meters(body: bytes) -> list[MeterRule]:
 
 
 def _entries(body: bytes, name: str, least: int, decode: Callable[[bytes], _Rule]) -> list[_Rule]:
+    return [decode(entry) for entry in _split(body, name, least)]
+
+
+def _split(body: bytes, name: str, least: int) -> Iterator[bytes]:
     """Every entry of a reply; each begins with its own length."""
-    rules: list[_Rule] = []
     offset = 0
     while offset < len(body):
         if offset + least > len(body):
@@ -173,9 +181,8 @@ def _entries(body: bytes, name: str, least: int, decode: Callable[[bytes], _Rule
         length = int.from_bytes(body[offset : offset + 2], "big")
         if length < least or offset + length > len(body):
             raise BadLength(name, offset, f"length {length} with {len(body) - offset} left")
-        rules.append(decode(body[offset : offset + length]))
+        yield body[offset : offset + length]
         offset += length
-    return rules
 
 
 def _counter(entry: bytes) -> FlowCounter:
@@ -184,7 +191,8 @@ def _counter(entry: bytes) -> FlowCounter:
     return FlowCounter(match, packets, octets)
 
 
-def _flow(entry: bytes) -> FlowRule:
+def decode_flow(entry: bytes) -> FlowRule:
+    """One of `flow_entries`. Raises DecodeError."""
     length, table, priority, idle, hard, flags, cookie = _FLOW_STATS.unpack_from(entry)
     match, offset = oxm.decode_match(entry, _FLOW_STATS.size)
     rule: dict[str, Any] = {}

@@ -11,6 +11,7 @@ from ryu.ofproto import ofproto_v1_3
 
 from lisp_sdn.actions import FlowCounter, FlowCounters, PacketOut, PortInfo
 from lisp_sdn.apps import openflow, readback
+from lisp_sdn.apps.alike import FlowReader
 from lisp_sdn.apps.log import LOGGER
 from lisp_sdn.errors import FieldError
 from lisp_sdn.rules import CookieClass, FlowRule, GroupRule, MeterRule, RuleChange, Ruleset
@@ -240,7 +241,12 @@ class Switch:
         if self._resync is None:
             self._resync_delay = max(RESYNC_FIRST, self._resync_delay / 2)
         self.on_read(
-            Ruleset(frozenset(reading.flows), frozenset(reading.groups), frozenset(reading.meters))
+            Ruleset(
+                frozenset(reading.flows.rules),
+                frozenset(reading.groups),
+                frozenset(reading.meters),
+                reading.flows.alike(),
+            )
         )
 
     def _read_timed_out(self) -> None:
@@ -288,11 +294,11 @@ class _Reading:
 
     def __init__(self, flows: int, groups: int, meters: int, timer: Any) -> None:
         self.timer = timer
-        self.flows: list[FlowRule] = []
+        self.flows = FlowReader()
         self.groups: list[GroupRule] = []
         self.meters: list[MeterRule] = []
         self.awaited: dict[int, Callable[[bytes], None]] = {
-            flows: lambda body: self.flows.extend(readback.decode_flows(body)),
+            flows: self.flows.take,
             groups: lambda body: self.groups.extend(readback.decode_groups(body)),
             meters: lambda body: self.meters.extend(readback.decode_meters(body)),
         }

@@ -6,16 +6,21 @@ A fake switch (bench/fakeswitch.c) fills itself: packet-ins for N destinations, 
 registered EID-prefix, until it holds N map-cache flows. Then it reconnects, first to the same
 controller, which compares what it wants with what the switch tells; then to a new one with an
 empty map-cache, which takes the flows over. Timed from the TCP connection to the
-first message after the comparison; no flow may be changed.
+first message after the comparison; no flow may be changed. Meanwhile the REST API is asked again
+and again: how long it takes to answer shows how long nothing else is handled. Yardstick: the same
+before the switch connects.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import http.client
 import random
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from _common import heading, resident_bytes, row
@@ -25,10 +30,48 @@ from _overlay import DATAPATH_ID, Manager, configuration, controller, fill, remo
 MIB = 1 << 20
 
 
+class Waits:
+    """How long REST answers took, in seconds."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._seen: list[float] = []
+
+    @contextlib.contextmanager
+    def measured(self) -> Iterator[None]:
+        """Ask while the block runs."""
+        self._seen = []
+        ended = threading.Event()
+        asking = threading.Thread(target=self._ask, args=(ended,))
+        asking.start()
+        yield
+        ended.set()
+        asking.join()
+
+    def _ask(self, ended: threading.Event) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=120)
+        while not ended.wait(0.002):
+            began = time.perf_counter()
+            connection.request("GET", "/lisp/v1/status")
+            connection.getresponse().read()
+            self._seen.append(time.perf_counter() - began)
+        connection.close()
+
+    def text(self) -> str:
+        """The longest and the 99th percentile."""
+        seen = sorted(self._seen)
+        return f"{seen[-1] * 1000:.0f} ms, p99 {seen[len(seen) * 99 // 100] * 1000:.0f} ms"
+
+
 def connect(what: str, switch: FakeSwitch, manager: Manager) -> Connected:
     """Connect and print how long it took and what the controller changed."""
     busy, memory = manager.busy(), resident_bytes(manager.pid)
-    result = switch.connect(manager.openflow)
+    waits = Waits(manager.rest)
+    with waits.measured():
+        time.sleep(2)
+    alone = waits.text()
+    with waits.measured():
+        result = switch.connect(manager.openflow)
     busy = manager.busy() - busy
     row(
         f"{what}: {result.held:,} flows, connected to reconciled",
@@ -36,6 +79,7 @@ def connect(what: str, switch: FakeSwitch, manager: Manager) -> Connected:
         f"{result.held / result.seconds:,.0f} flows/s; {busy:.2f} processor seconds in all",
     )
     row("  flow-mods sent", f"{result.adds} adds, {result.deletes} deletes")
+    row("  longest wait for a REST answer", waits.text(), f"before: {alone}")
     grown = resident_bytes(manager.pid) - memory
     row(
         "  memory grown by",

@@ -57,7 +57,7 @@ class ExpressLanes:
         for lane in self._lanes.values():
             lane.opened(self._answers, partial(self._asker, lane.name))
 
-    def _asker(self, xtr: str, source: EidPrefix) -> Asker:
+    def _asker(self, xtr: str, source: EidPrefix | None) -> Asker:
         return Asker(self._requester(xtr, source))
 
     def configure(self) -> None:

@@ -6,7 +6,7 @@ Names of match fields are OXM names as OpenFlow 1.3 and Ryu spell them (`in_port
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 
 from lisp_sdn.address import IPAddress, IPNetwork
@@ -265,9 +265,44 @@ class RuleChange:
 
 
 @dataclass(frozen=True, slots=True)
+class Alike:
+    """Flows that differ from one rule in their destination address only.
+
+    addresses: of their destinations, as numbers; the mask length is that of the rule.
+    """
+
+    rule: FlowRule
+    addresses: tuple[int, ...]
+
+    def flow(self, address: int) -> FlowRule:
+        """The flow for one of the addresses."""
+        return replace(
+            self.rule,
+            match=tuple((name, _moved(name, value, address)) for name, value in self.rule.match),
+        )
+
+
+def _moved(name: str, value: FieldValue, address: int) -> FieldValue:
+    if name in ("ipv4_dst", "ipv6_dst"):
+        if isinstance(value, IPNetwork):
+            return type(value)((address, value.prefixlen))
+        if isinstance(value, IPAddress):
+            return type(value)(address)
+    return value
+
+
+@dataclass(frozen=True, slots=True)
 class Ruleset:
-    """Everything that a switch should hold, or holds, of ours."""
+    """Everything that a switch should hold, or holds, of ours. alike: flows that go by the thousand
+    may be here instead of in `flows`, when they are told by a switch.
+    """
 
     flows: frozenset[FlowRule] = field(default=frozenset())
     groups: frozenset[GroupRule] = field(default=frozenset())
     meters: frozenset[MeterRule] = field(default=frozenset())
+    alike: tuple[Alike, ...] = ()
+
+    @property
+    def flow_count(self) -> int:
+        """How many flows."""
+        return len(self.flows) + sum(len(item.addresses) for item in self.alike)

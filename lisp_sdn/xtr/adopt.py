@@ -7,7 +7,7 @@ are, and is asked for again; only what then differs is sent.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
 from lisp_sdn.address import EidPrefix, IPAddress, IPNetwork, SourceDestPrefix
@@ -38,27 +38,46 @@ _NEGATIVE_TTL_MINUTES = 15
 
 def entries(installed: Ruleset, now: float, lifetime: float) -> Iterator[Entry]:
     """Map-cache entries of the flows found. lifetime: seconds until they need confirmation."""
-    groups = {rule.group_id: rule for rule in installed.groups}
-    spread = _spread(installed)
-    for found in installed.flows:
-        if cookie_class(found.cookie) is not CookieClass.MAP_CACHE or found.cookie & GLEANED_BIT:
-            continue
+    return Found(installed).entries(installed.flows, now, lifetime)
+
+
+class Found:
+    """What map-cache flows on a switch share: its groups, and the rules that spread traffic."""
+
+    def __init__(self, installed: Ruleset) -> None:
+        self._groups = {rule.group_id: rule for rule in installed.groups}
+        self._spread = _spread(installed)
+
+    def entries(self, flows: Iterable[FlowRule], now: float, lifetime: float) -> Iterator[Entry]:
+        """The map-cache entries of some of the flows."""
+        for found in flows:
+            if cookie_class(found.cookie) is CookieClass.MAP_CACHE and not is_gleaned(found):
+                entry = self._entry(found, now, lifetime)
+                if entry is not None:
+                    yield entry
+
+    def _entry(self, found: FlowRule, now: float, lifetime: float) -> Entry | None:
         rule, key = found, _key(found)
         if key is None:
             rule = normalise(found)
             key = _key(rule)
         if key is None:
-            continue
-        used = [groups.get(a.group_id) for a in rule.actions if isinstance(a, ToGroup)]
+            return None
+        used = [self._groups.get(a.group_id) for a in rule.actions if isinstance(a, ToGroup)]
         if None in used:
-            continue
+            return None
         kept = tuple(rule for rule in used if rule is not None)
-        shared = spread.get(_set_number(rule), ())
+        shared = self._spread.get(_set_number(rule), ())
         if rule.goto == TableId.SPREAD and not shared:
-            continue
+            return None
         mapping = _mapping(key, rule, kept, shared)
         flows = (rule, *shared)
-        yield Entry(key, mapping, now, now, now + lifetime, Via.ADOPTED, adopted=(flows, kept))
+        return Entry(key, mapping, now, now, now + lifetime, Via.ADOPTED, adopted=(flows, kept))
+
+
+def is_gleaned(rule: FlowRule) -> bool:
+    """Whether a map-cache flow came of a received packet and was not verified."""
+    return bool(rule.cookie & GLEANED_BIT)
 
 
 def _spread(installed: Ruleset) -> dict[int, tuple[FlowRule, ...]]:
@@ -83,6 +102,12 @@ def destination(table: int, priority: int, match: Match) -> EidPrefix | None:
     """The destination EID-prefix of a map-cache flow, by what identifies it; else None."""
     key = _key_of(table, priority, match)
     return key.destination if isinstance(key, SourceDestPrefix) else key
+
+
+def plain_destination(rule: FlowRule) -> EidPrefix | None:
+    """The EID-prefix of a map-cache flow for all sources; else None."""
+    key = _key(rule)
+    return key if isinstance(key, EidPrefix) else None
 
 
 def _key(rule: FlowRule) -> CacheKey | None:

@@ -92,8 +92,10 @@ class FlowShape:
     def entry(self, brief: Brief) -> Entry:
         """An entry, written out."""
         mapping, then = self.of(brief.code), brief.added
-        bits = BITS[self.version]
-        asked = eid_of(self.iid, self.version, int.from_bytes(brief.source, "big") << 8 | bits)
+        asked = None
+        if brief.source:
+            host = int.from_bytes(brief.source, "big") << 8 | BITS[self.version]
+            asked = eid_of(self.iid, self.version, host)
         return Entry(
             mapping.eid,
             mapping,
@@ -102,7 +104,7 @@ class FlowShape:
             then + self.lifetime,
             active=mapping,
             asked=asked,
-            packets=1,
+            packets=int(asked is not None),
             programmed=then,
         )
 
@@ -149,8 +151,12 @@ class Briefs:
 
     def add(self, brief: Brief, shape: FlowShape, table: CacheTable) -> None:
         """Keep an entry whose flow is being sent, while there is room in the map-cache."""
-        self._cache.insert_brief(brief, table)
         self._program.use(shape.rlocs)
+        self.found(brief, shape, table)
+
+    def found(self, brief: Brief, shape: FlowShape, table: CacheTable) -> None:
+        """Keep an entry whose flow is on a switch that has just connected."""
+        self._cache.insert_brief(brief, table)
         waiting = self._waiting.get(shape.lifetime)
         if waiting is None:
             waiting = self._waiting[shape.lifetime] = deque()
@@ -186,7 +192,7 @@ class Briefs:
 
     def write_out(self, sets: Container[RlocSet], most: int | None = None) -> None:
         """Write out the entries of these RLOC-sets. most: no more than so many, the newest."""
-        found = [item for item in self._cache.in_brief() if _shape(item).rlocs in sets]
+        found = [item for item in self._cache.in_brief() if shape_of(item).rlocs in sets]
         for brief in found if most is None else found[-most:]:
             self._cache.write_out(brief)
 
@@ -198,7 +204,7 @@ class Briefs:
 
     def follow(self, topology: Topology) -> None:
         """Write out those that would get another flow than the one that they have."""
-        shapes = {_shape(item) for item in self._cache.in_brief()}
+        shapes = {shape_of(item) for item in self._cache.in_brief()}
         stale = {shape for shape in shapes if not self._same(shape, topology)}
         if stale:
             for brief in list(self._cache.in_brief()):
@@ -212,29 +218,33 @@ class Briefs:
         return flows == (shape.rule,)
 
     def _written_out(self, entry: Entry, brief: Brief) -> None:
-        shape = _shape(brief)
+        shape = shape_of(brief)
         owner = ("cache", entry.destination)
         self._program.note_written_out(owner, shape.flow(entry.destination), shape.rlocs)
         self._keeper.schedule(entry, brief.added)
 
 
-def _shape(brief: Brief) -> FlowShape:
+def shape_of(brief: Brief) -> FlowShape:
+    """What an entry in brief has in common with others."""
     shape = brief.shape
     assert isinstance(shape, FlowShape)
     return shape
 
 
 def make_shape(
-    xtr: str, mapping: Mapping, topology: Topology, program: Program
+    xtr: str, mapping: Mapping, topology: Topology, number: int | None = None
 ) -> FlowShape | None:
-    """The shape of an entry with this mapping; None when it cannot be kept in brief now."""
-    rlocs = rlocsets.normalise(mapping.locators)
-    if compiler.drop_reason(mapping, topology) is not None or not program.in_use(rlocs):
+    """The shape of an entry with this mapping; None when it would carry nothing.
+
+    number: of its RLOC-set; None: the one that it gets if no other has it.
+    """
+    if compiler.drop_reason(mapping, topology) is not None:
         return None
-    number = program.number(rlocs)
+    rlocs = rlocsets.normalise(mapping.locators)
+    group = rlocsets.digest(rlocs) if number is None else number
     entry = Entry(mapping.eid, mapping, 0.0, 0.0, 0.0, active=mapping)
-    (rule,) = compiler.cache_entry(entry, topology, lambda rlocs: number).flows
-    shape = FlowShape(xtr, mapping, rule, number)
+    (rule,) = compiler.cache_entry(entry, topology, lambda rlocs: group).flows
+    shape = FlowShape(xtr, mapping, rule, group)
     shape.hops = rlocsets.candidates(rlocs, topology)
     shape.sources = topology.sources
     return shape

@@ -19,7 +19,7 @@ from typing import Protocol
 
 from lisp_sdn.actions import Event
 from lisp_sdn.address import EidPrefix, IPAddress, SourceDestPrefix
-from lisp_sdn.model import Mapping
+from lisp_sdn.model import Locator, Mapping
 from lisp_sdn.prefixtable import PrefixTable, code_of
 from lisp_sdn.rules import FlowRule, GroupRule
 from lisp_sdn.views import Exchange
@@ -91,6 +91,7 @@ class Shape(Protocol):
 
     iid: int
     version: int
+    mapping: Mapping
 
     def entry(self, brief: Brief) -> Entry:
         """One of them, written out."""
@@ -106,7 +107,7 @@ class Brief:
     """An entry for a plain EID-prefix in brief.
 
     code: of the EID-prefix, see `prefixtable`. added: seconds since the epoch. source: packed
-    source EID that was asked with.
+    source EID that was asked with; none when the flow was found on the switch.
     """
 
     __slots__ = ("added", "code", "shape", "source")
@@ -182,6 +183,13 @@ class MapCache:
     def in_brief(self) -> Iterator[Brief]:
         """Those that are not written out, the oldest first."""
         return (item for item in self._recent.values() if isinstance(item, Brief))
+
+    def locators(self) -> set[tuple[Locator, ...]]:
+        """The RLOC-sets of all entries."""
+        shapes = {brief.shape for brief in self.in_brief()}
+        written = (item for item in self._recent.values() if isinstance(item, Entry))
+        found = {entry.mapping.locators for entry in written}
+        return found | {shape.mapping.locators for shape in shapes}
 
     def destinations(self, *, in_brief: bool = True) -> Iterator[EidPrefix]:
         """Every destination prefix with entries. in_brief: also those of entries in brief."""

@@ -22,7 +22,8 @@ from lisp_sdn.actions import PacketIn
 from lisp_sdn.address import EidPrefix, IPAddress, ipv4, ipv6
 from lisp_sdn.model import Mapping
 from lisp_sdn.prefixtable import BITS, eid_of
-from lisp_sdn.rules import CookieClass, cookie
+from lisp_sdn.rules import Alike, CookieClass, cookie
+from lisp_sdn.xtr.adopt import is_gleaned, plain_destination
 from lisp_sdn.xtr.brief import Briefs, FlowShape, make_shape
 from lisp_sdn.xtr.cache import Brief, CacheTable, MapCache
 from lisp_sdn.xtr.frames import peek
@@ -32,6 +33,7 @@ from lisp_sdn.xtr.outbox import Outbox
 from lisp_sdn.xtr.pipeline import FROM_TUNNEL, Punt
 from lisp_sdn.xtr.program import Program
 from lisp_sdn.xtr.queue import HoldQueue, Resolutions, host_eid
+from lisp_sdn.xtr.rlocsets import normalise
 from lisp_sdn.xtr.topology import AttachedPort, Topology
 
 MAX_SENDERS = 65_536
@@ -66,6 +68,9 @@ class ReadyAnswers(Protocol):
     """What is needed of the mapping system; `mapping.ready` has it."""
 
     epoch: int
+
+    def begin(self, now: float) -> None:
+        """Before questions are asked: see to it that nothing outdated is answered."""
 
     def area(self, iid: int, version: int) -> Any:
         """An instance-ID and IP version; None while nothing is registered in it."""
@@ -130,21 +135,22 @@ class Express:
         self._program = program
         self._briefs = briefs
         self._answers: ReadyAnswers | None = None
-        self._asker: Callable[[EidPrefix], Any] = lambda source: None
+        self._asker: Callable[[EidPrefix | None], Any] = lambda source: None
         self._shapes: dict[tuple[ReadyAnswer, int], FlowShape] = {}
         self._added: list[tuple[Brief, int]] = []
         self._seen: tuple[object, ...] = ()
         self._open = False
         self._quiet = False
 
-    def opened(self, answers: ReadyAnswers, asker: Callable[[EidPrefix], Any]) -> None:
+    def opened(self, answers: ReadyAnswers, asker: Callable[[EidPrefix | None], Any]) -> None:
         """Our own Map-Resolver answers."""
         self._answers, self._asker = answers, asker
 
     def begin(self, now: float) -> None:
         """Look at everything that does not change while only misses are answered here."""
         answers, topology = self._answers, self._topology()
-        self._open = answers is not None and self._out.connected
+        ready = self._out.connected and self._program.installed is not None
+        self._open = answers is not None and ready
         self._quiet = not len(self._resolutions) and not len(self._hold)
         if answers is None:
             return
@@ -211,6 +217,35 @@ class Express:
                 counters[counter] += len(entries)
         return entries
 
+    # --- what a switch holds -----------------------------------------------------------------
+
+    def confirm(self, flows: Alike, now: float) -> Callable[[int], FlowShape | None]:
+        """For flows found on the switch: the shape of the entry for which one of them is right.
+
+        The function takes the code of an EID-prefix. None: the answer is not ready or another.
+        """
+        answers, eid = self._answers, plain_destination(flows.rule)
+        if answers is None or eid is None or is_gleaned(flows.rule):
+            return lambda code: None
+        answers.begin(now)
+        area, asker = answers.area(eid.iid, eid.version), self._asker(None)
+        shapes: dict[ReadyAnswer, FlowShape | None] = {}
+        topology = self._topology()
+
+        def shape_for(code: int) -> FlowShape | None:
+            found = None if area is None else answers.find(area, code >> 8, asker, now)
+            if found is None or found[0] != code:
+                return None
+            ready = found[1]
+            if ready not in shapes:
+                mapping = replace(ready.mapping, eid=eid)
+                shape = make_shape(self.name, mapping, topology)
+                same = shape is not None and shape.rule == flows.rule
+                shapes[ready] = shape if same else None
+            return shapes[ready]
+
+        return shape_for
+
     # --- what is found out once --------------------------------------------------------------
 
     def _sender(self, port: MissPort, name: bytes, version: int) -> Sender | None:
@@ -240,7 +275,11 @@ class Express:
     def _shape(self, ready: ReadyAnswer, table: CacheTable, code: int) -> FlowShape | None:
         self._shapes.pop((ready, code & 0xFF), None)
         mapping = replace(ready.mapping, eid=table.eid(code))
-        shape = make_shape(self.name, mapping, self._topology(), self._program)
+        rlocs = normalise(mapping.locators)
+        if not self._program.in_use(rlocs):
+            return None
+        number = self._program.number(rlocs)
+        shape = make_shape(self.name, mapping, self._topology(), number)
         if shape is not None:
             self._shapes[ready, code & 0xFF] = shape
         return shape

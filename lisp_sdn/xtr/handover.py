@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lisp_sdn.actions import PacketIn
+from lisp_sdn.actions import PacketIn, ReadRules
 from lisp_sdn.rules import CookieClass, cookie
 from lisp_sdn.xtr.etr import TIMER as REGISTER_TIMER
 from lisp_sdn.xtr.outbox import XtrAction
@@ -42,6 +42,9 @@ def take_over(new: Xtr, old: Xtr, now: float) -> list[XtrAction]:
     if installed is not None:
         actions += new._finish(new._program.start(new._owners, installed.ruleset()))
         new._tell_problems()
+    elif old._out.connected:
+        # It was about to compare what the switch holds.
+        new._out.act(ReadRules(new.settings.datapath_id))
     for event in (*_waiting(old), *old.guard.waiting(), *old._early):
         actions += new.packet_in(event, now)
     new._keeper.revalidate_some(now)

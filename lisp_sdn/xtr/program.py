@@ -8,14 +8,14 @@ happens when a switch connects.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Container, Iterable
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 
 from lisp_sdn.rules import FlowRule, GroupRule, RuleChange, Ruleset
 from lisp_sdn.xtr import rlocsets
 from lisp_sdn.xtr.compiled import Compiled
 from lisp_sdn.xtr.compiler import GroupOf
 from lisp_sdn.xtr.outbox import Owner
-from lisp_sdn.xtr.reconcile import FlowKey, Installed, changes_to
+from lisp_sdn.xtr.reconcile import FlowKey, Installed, changes_in_parts, parts_of
 from lisp_sdn.xtr.rlocsets import GroupNumbers, RlocSet
 
 Compile = Callable[[Owner, GroupOf], Compiled]
@@ -66,7 +66,12 @@ class Program:
         self._flow_uses: Counter[FlowKey] = Counter()
         self._flow_owner: dict[FlowKey, Owner] = {}
         self._in_brief = 0
+        self._later: dict[Owner, None] | None = None
+        self._numbered: dict[RlocSet, int] = {}
+        self.forgotten: set[FlowKey] = set()
+        """Flows that left the switch since it was asked what it holds."""
         self.installed: Installed | None = None
+        self.coming = Installed()
         self.write_out: Callable[[Container[RlocSet], int | None], None] = lambda sets, most: None
 
     def wanted(self, owners: Iterable[Owner]) -> Ruleset:
@@ -104,8 +109,7 @@ class Program:
         self._in_brief -= 1
         self._sets[owner] = (rlocs,)
         self._note(owner, Compiled((rule,)))
-        if self.installed is not None:
-            self.installed.flows[rule.key] = rule
+        (self.installed or self.coming).flows[rule.key] = rule
 
     # --- what there is -----------------------------------------------------------------------
 
@@ -136,35 +140,88 @@ class Program:
 
     def start(self, owners: Iterable[Owner], installed: Ruleset) -> list[RuleChange]:
         """A switch that holds `installed` is there: bring it to what the owners want."""
+        self.begin()
+        self.resume({}, {})
+        self.coming.note(installed.flows, installed.groups, installed.meters)
+        return [change for part in self.resumed(owners) for change in part]
+
+    def begin(self) -> None:
+        """A switch tells what it holds; `coming` is to be told all but the flows of entries that
+        are in brief. Nothing is sent before that is done.
+        """
+        self.installed = self._later = None
+        self.coming = Installed()
+        self.forgotten.clear()
+
+    def resume(self, in_brief: Mapping[RlocSet, int], numbers: Mapping[RlocSet, int]) -> None:
+        """From here on changes are noted; `resumed` will compile everything.
+
+        in_brief: how many entries in brief use an RLOC-set. numbers: under which number.
+        """
+        self._later = {}
+        self._numbered = dict(numbers)
         self._compiled.clear()
         self._sets.clear()
-        self._set_uses.clear()
+        self._set_uses = Counter(in_brief)
+        self._in_brief = sum(in_brief.values())
         self._user.clear()
         self._group_uses.clear()
         self._flow_uses.clear()
         self._flow_owner.clear()
-        self.installed = Installed(installed)
+
+    def resumed(self, owners: Iterable[Owner]) -> Iterator[list[RuleChange]]:
+        """The changes that bring the switch to what the owners want, a part at a time.
+
+        Owners may change meanwhile: they are given to `update`, and looked at again at the end.
+        """
         listed = list(owners)
-        self._count_sets(listed)
-        self._numbers = GroupNumbers(self._set_uses)
-        for owner in [*listed, *self.set_owners()]:
-            self._note(owner, self._compile(owner, self.number))
-        parts = self._compiled.values()
-        return changes_to(
-            self.installed,
-            (rule for part in parts for rule in part.flows),
-            _groups(parts),
-            (rule for part in parts for rule in part.meters),
+        for part in parts_of(listed):
+            self._count_sets(part)
+            yield []
+        self._number_all()
+        for part in parts_of([*listed, *self.set_owners()]):
+            for owner in part:
+                if owner not in (self._later or ()):
+                    self._note(owner, self._compile(owner, self.number))
+            yield []
+        compiled = list(self._compiled.values())
+        yield from changes_in_parts(
+            self.coming,
+            (rule for part in compiled for rule in part.flows),
+            _groups(compiled),
+            (rule for part in compiled for rule in part.meters),
+            self._flow_uses.__contains__,
         )
+        self.installed, self.coming = self.coming, Installed()
+        self.forgotten.clear()
+        later, self._later = self._later, None
+        yield self.update(later or ())
+
+    def _number_all(self) -> None:
+        """Give every RLOC-set its number; write out entries in brief that count on another."""
+        self._numbers = GroupNumbers(self._set_uses)
+        moved = {
+            rlocs
+            for rlocs, number in self._numbered.items()
+            if rlocs in self._numbers and self._numbers[rlocs] != number
+        }
+        if moved:
+            self.write_out(moved, None)
+            using = [owner for owner, sets in self._sets.items() if not moved.isdisjoint(sets)]
+            self.update(using)
 
     def stop(self) -> None:
         """The switch is gone; what it holds will be read when it is back."""
-        self.installed = None
+        self.installed = self._later = None
+        self.forgotten.clear()
 
     def forget(self, key: FlowKey) -> None:
         """The switch no longer holds this flow."""
         if self.installed is not None:
             self.installed.flows.pop(key, None)
+        else:
+            self.coming.flows.pop(key, None)
+            self.forgotten.add(key)
 
     def forget_owner(self, owner: Owner) -> None:
         """Send this owner's flows again: the switch seems not to hold them."""
@@ -174,7 +231,11 @@ class Program:
     def update(self, dirty: Iterable[Owner]) -> list[RuleChange]:
         """Compile these owners again and give the changes."""
         owners = list(dirty)
-        if self.installed is None or not owners:
+        if self.installed is None:
+            if self._later is not None:
+                self._later.update(dict.fromkeys(owners))
+            return []
+        if not owners:
             return []
         # RLOC-sets first: a map-cache flow finds the rules that it continues in.
         sets, others = self._renumber(owners)

@@ -7,9 +7,10 @@ replaced in place, never deleted and added.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import replace
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 from lisp_sdn.rules import (
     COOKIE_MAGIC,
@@ -26,6 +27,11 @@ from lisp_sdn.rules import (
 
 FlowKey = tuple[int, int, Match]
 
+T = TypeVar("T")
+
+PART = 500
+"""Rules that are compiled, compared or sent before something else gets its turn."""
+
 
 def normalise(rule: FlowRule) -> FlowRule:
     """The rule in the one form in which it can be compared."""
@@ -37,15 +43,28 @@ class Installed:
     """What the switch holds of ours, as last read and as changed by us since."""
 
     def __init__(self, ruleset: Ruleset | None = None) -> None:
-        ruleset = ruleset or Ruleset()
-        ours = (rule for rule in ruleset.flows if rule.cookie & COOKIE_MASK == COOKIE_MAGIC)
-        self.flows: dict[FlowKey, FlowRule] = {rule.key: rule for rule in ours}
-        self.groups: dict[int, GroupRule] = {rule.group_id: rule for rule in ruleset.groups}
-        self.meters: dict[int, MeterRule] = {rule.meter_id: rule for rule in ruleset.meters}
+        self.flows: dict[FlowKey, FlowRule] = {}
+        self.groups: dict[int, GroupRule] = {}
+        self.meters: dict[int, MeterRule] = {}
+        if ruleset is not None:
+            self.note(ruleset.flows, ruleset.groups, ruleset.meters)
 
-    def respell(self, known: Container[FlowKey]) -> None:
-        """Normalise the flows whose keys are not known: some may only be spelled otherwise."""
-        for key in [key for key in self.flows if key not in known]:
+    def note(
+        self,
+        flows: Iterable[FlowRule],
+        groups: Iterable[GroupRule] = (),
+        meters: Iterable[MeterRule] = (),
+    ) -> None:
+        """The switch holds these as well."""
+        for rule in flows:
+            if rule.cookie & COOKIE_MASK == COOKIE_MAGIC:
+                self.flows[rule.key] = rule
+        self.groups.update({rule.group_id: rule for rule in groups})
+        self.meters.update({rule.meter_id: rule for rule in meters})
+
+    def respell(self, known: Container[FlowKey], keys: Iterable[FlowKey]) -> None:
+        """Normalise flows whose keys are not known: some may only be spelled otherwise."""
+        for key in [key for key in keys if key in self.flows and key not in known]:
             rule = normalise(self.flows.pop(key))
             self.flows[rule.key] = rule
 
@@ -110,18 +129,57 @@ def changes_to(
     meters: Iterable[MeterRule],
 ) -> list[RuleChange]:
     """The changes that bring a switch to exactly these rules; `state` then holds them."""
-    wanted = {rule.key: rule for rule in flows}
+    return [change for part in changes_in_parts(state, flows, groups, meters) for change in part]
+
+
+def changes_in_parts(
+    state: Installed,
+    flows: Iterable[FlowRule],
+    groups: Iterable[GroupRule],
+    meters: Iterable[MeterRule],
+    wanted_since: Callable[[FlowKey], bool] = lambda key: False,
+) -> Iterator[list[RuleChange]]:
+    """As `changes_to`, a part at a time; some are empty.
+
+    wanted_since: tells of a flow that is not among these whether it is wanted meanwhile.
+    """
+    wanted: dict[FlowKey, FlowRule] = {}
+    order: dict[tuple[int, int], list[FlowRule]] = {}
+    for part in parts_of(flows):
+        for rule in part:
+            wanted[rule.key] = rule
+        yield []
+    for rules in parts_of(wanted.values()):
+        for rule in rules:
+            order.setdefault(_flow_order(rule), []).append(rule)
+        yield []
+    for keys in parts_of(list(state.flows)):
+        state.respell(wanted, keys)
+        yield []
     wanted_groups = {rule.group_id: rule for rule in groups}
     wanted_meters = {rule.meter_id: rule for rule in meters}
-    state.respell(wanted)
-    return state.change(
-        sorted(wanted.values(), key=_flow_order),
-        wanted_groups.values(),
-        wanted_meters.values(),
-        [key for key in state.flows if key not in wanted],
+    yield state.change((), wanted_groups.values(), wanted_meters.values())
+    for place in sorted(order):
+        for rules in parts_of(order[place]):
+            yield state.change(rules, (), ())
+    for keys in parts_of(list(state.flows)):
+        gone = [key for key in keys if key not in wanted and not wanted_since(key)]
+        yield state.change((), (), (), gone)
+    yield state.change(
+        (),
+        (),
+        (),
+        (),
         sorted(set(state.groups) - set(wanted_groups)),
         sorted(set(state.meters) - set(wanted_meters)),
     )
+
+
+def parts_of(items: Iterable[T], size: int = PART) -> Iterator[list[T]]:
+    """What many are, some at a time."""
+    rest = iter(items)
+    while part := list(islice(rest, size)):
+        yield part
 
 
 def reconcile(wanted: Ruleset, installed: Ruleset) -> list[RuleChange]:

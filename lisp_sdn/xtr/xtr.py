@@ -53,7 +53,7 @@ from lisp_sdn.xtr.guard import SourceGuard
 from lisp_sdn.xtr.guard_rules import guarding
 from lisp_sdn.xtr.hosts import Host, HostKey, Hosts
 from lisp_sdn.xtr.itr import Itr
-from lisp_sdn.xtr.keeper import ADOPTED_LIFETIME, CacheKeeper, Record
+from lisp_sdn.xtr.keeper import CacheKeeper, Record
 from lisp_sdn.xtr.neighbours import Neighbours
 from lisp_sdn.xtr.outbox import Outbox, Owner, XtrAction
 from lisp_sdn.xtr.owners import Owners
@@ -65,6 +65,8 @@ from lisp_sdn.xtr.reachability import Prober
 from lisp_sdn.xtr.reconcile import FlowKey, changes_to
 from lisp_sdn.xtr.records import records
 from lisp_sdn.xtr.requests import Forgotten, Order, Sighted, Sign, Verify
+from lisp_sdn.xtr.resume import TIMER as RESUME_TIMER
+from lisp_sdn.xtr.resume import Parts, Resumption
 from lisp_sdn.xtr.roaming import Roaming
 from lisp_sdn.xtr.timers import Timers
 from lisp_sdn.xtr.toobig import TooBig
@@ -96,6 +98,8 @@ class Xtr:
             settings, limits, (), roles=native.roles(config, settings), mobile=self._mobile
         )
         self._early: deque[PacketIn] = deque(maxlen=limits.held_packets_total)
+        self._resumption: Resumption | None = None
+        self._steps: Iterator[list[RuleChange]] = iter(())
         self._checked: tuple[str, ...] = ()
         self._central: frozenset[IPAddress] = frozenset()
         self._out = Outbox(settings.name, settings.datapath_id)
@@ -195,43 +199,66 @@ class Xtr:
         self.connected_since = now
         self._out.connected = False
         self._program.stop()
+        self._stop_resuming()
         self._out.act(ReadRules(self.settings.datapath_id))
         return self._finish()
 
     def installed(
         self, ports: tuple[PortInfo, ...], ruleset: Ruleset, now: float
     ) -> list[XtrAction]:
-        """What the switch holds: take over what forwards, send only the difference."""
+        """What the switch holds: take over what forwards, send only the difference.
+
+        With many flows that goes on by timer, see `resume`.
+        """
         self._set_ports(ports)
         self.connected_since = self.connected_since or now
         self._out.connected = True
-        self._briefs.write_out_all()
-        adopted = self._keeper.adopt(adopt.entries(ruleset, now, ADOPTED_LIFETIME))
         self._adopt_hosts(ruleset)
         self.guard.adopt(ruleset, now)
-        changes = self._program.start(self._owners, ruleset)
-        self._out.dirty.clear()
-        self._neighbours.reconnected(self._all_next_hops(), now)
+        parts = (self._cache, self._keeper, self._briefs, self._program, self._owners, self.express)
+        resumption = Resumption(Parts(lambda: self._topology, *parts), ruleset, now)
+        self._resumption, self._steps = resumption, resumption.steps()
+        actions = self._resume(now)
+        while resumption.is_small and self._resumption is resumption:
+            actions += self._resume(now)
+        return actions
+
+    def _resume(self, now: float) -> list[XtrAction]:
+        """One part of what is to be done about a switch that has told what it holds."""
+        changes = next(self._steps, None)
+        if changes is not None:
+            self._timers.schedule(RESUME_TIMER, now)
+            return self._finish(changes)
+        done, self._resumption = self._resumption, None
+        self._timers.cancel(RESUME_TIMER)
+        if done is None:
+            return []
+        self._neighbours.reconnected(done.hops, now)
         self._out.event(
             "switch.reconciled",
             self.settings.name,
-            installed=len(ruleset.flows),
-            adopted=adopted,
-            changes=len(changes),
+            installed=done.ruleset.flow_count,
+            adopted=done.adopted,
+            changes=done.changes,
         )
         self._tell_problems()
         self._etr.register(now)
         self._keeper.revalidate_some(now)
-        actions = self._finish(changes)
+        actions = self._finish()
         while self._early:
             actions.extend(self.packet_in(self._early.popleft(), now))
         return actions
+
+    def _stop_resuming(self) -> None:
+        self._resumption, self._steps = None, iter(())
+        self._timers.cancel(RESUME_TIMER)
 
     def disconnected(self, now: float) -> list[XtrAction]:
         """The connection is gone; the switch goes on forwarding with what it has."""
         self.connected_since = None
         self._out.connected = False
         self._program.stop()
+        self._stop_resuming()
         self._early.clear()
         self._itr.disconnected()
         self.guard.disconnected()
@@ -354,8 +381,8 @@ class Xtr:
 
     def packet_in(self, event: PacketIn, now: float) -> list[XtrAction]:
         """A packet that a flow sent to the controller; the flow's cookie says why."""
-        if not self._out.connected:
-            # The rules are still being read; nothing can be sent before.
+        if not self._out.connected or self._program.installed is None:
+            # The rules are still being read, or compared; nothing can be sent before.
             if len(self._early) == self._early.maxlen:
                 self._out.drop("held-total", "before the rules were read", f"port {event.in_port}")
                 return self._finish()
@@ -433,10 +460,10 @@ class Xtr:
         destination = adopt.destination(*key)
         if destination is not None:
             self._cache.node(destination)
+        self._program.forget(key)
         owner = self._program.owner(key)
         if owner is None:
             return self._finish()
-        self._program.forget(key)
         self._out.dirty[owner] = None
         if owner[0] == GUARD:
             self.guard.flow_removed(owner[1], event)
@@ -562,9 +589,12 @@ class Xtr:
 
     def handle_timer(self, now: float) -> list[XtrAction]:
         """Do what is due."""
+        actions: list[XtrAction] = []
         for name in self._timers.due(now):
             kind, key = name
-            if kind == "retry":
+            if name == RESUME_TIMER:
+                actions += self._resume(now)
+            elif kind == "retry":
                 self._itr.retry(key, now)
             elif kind == "ready":
                 self._keeper.activate(key, now)
@@ -590,7 +620,7 @@ class Xtr:
                 self._briefs.due(key, now)
             elif name == REGISTER_TIMER:
                 self._etr.due(now)
-        return self._finish()
+        return [*actions, *self._finish()]
 
     # --- rules -------------------------------------------------------------------------------
 
@@ -645,7 +675,7 @@ class Xtr:
 
     def _all_next_hops(self) -> frozenset[IPAddress]:
         """Also of entries that were taken over and not confirmed yet."""
-        sets = {rlocsets.normalise(entry.mapping.locators) for entry in self._cache}
+        sets = {rlocsets.normalise(locators) for locators in self._cache.locators()}
         return frozenset(
             rloc for rlocs in sets for rloc in rlocsets.candidates(rlocs, self._topology)
         )
