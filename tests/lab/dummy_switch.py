@@ -203,6 +203,8 @@ def _action(action: RuleAction) -> str:
             return "IN_PORT"
         case Output(port):
             return f"output:{port}"
+        case ToController(max_len, int(meter)):
+            return f"controller(max_len={max_len},meter_id={meter})"
         case ToController(max_len):
             return f"controller:{max_len}"
         case ToGroup(number):

@@ -14,12 +14,15 @@ from dummy_switch import TUNNEL, DummySwitch
 from lisp_sdn.actions import PacketIn, PortInfo
 from lisp_sdn.address import EidPrefix, IPAddress
 from lisp_sdn.config import Config, load
+from lisp_sdn.guard_settings import GuardMode
 from lisp_sdn.model import Act, Locator, Mapping
 from lisp_sdn.rules import CookieClass, Output, Port, Ruleset, ToController, ToGroup, cookie
 from lisp_sdn.wire import EidRecord, MapReply
 from lisp_sdn.xtr import Resolve, Xtr, replies
-from lisp_sdn.xtr.pipeline import Punt
+from lisp_sdn.xtr.pipeline import FROM_TUNNEL, Punt
+from lisp_sdn.xtr.requests import Verify
 from lisp_sdn.xtr.simulate import SimulatedSwitch, Trace
+from lisp_sdn.xtr.verdicts import SourceReason, SourceVerdict
 
 TEXT = """
 sites:
@@ -162,7 +165,7 @@ def ways(trace: Trace) -> list[str]:
     found = []
     for rule in trace.rules:
         for action in rule.actions:
-            if isinstance(action, ToController):
+            if isinstance(action, ToController) and action.meter is None:
                 found.append(f"CONTROLLER:{action.max_len}")
             elif isinstance(action, ToGroup):
                 found.append(f"group:{action.group_id}")
@@ -260,3 +263,68 @@ def test_the_switch_answers_arp_as_the_simulator_does(switch: DummySwitch) -> No
         f"arp_tha={HOST_MAC}",
     ):
         assert part in final
+
+
+def guarded_state(rng: random.Random, mode: GuardMode) -> Ruleset:
+    """What an xTR wants whose source guard has judged some sources."""
+    settings = CONFIG.source_guard.model_copy(update={"mode": mode})
+    config = CONFIG.model_copy(update={"source_guard": settings})
+    xtr = Xtr(config.xtrs[0], config, rng)
+    xtr.connected(PORTS, 0.0)
+    xtr.installed(PORTS, Ruleset(), 0.0)
+    own = {4: ip_address("192.0.2.1"), 6: ip_address("2001:db8:ffff::1")}
+    punt = cookie(CookieClass.PIPELINE, Punt.SOURCE)
+    for _ in range(16):
+        source = rng.choice([*V4[:10], *V6[:5]])
+        frame = packet(rng, source, V4[0] if source.version == 4 else V6[0], 64)
+        if rng.random() < 0.3:
+            port, iid = rng.choice([(1, 1), (2, 2)])
+            xtr.packet_in(PacketIn(0xA, 1, punt, port, frame, iid), 0.0)
+            continue
+        rloc, iid = rng.choice(RLOCS), rng.choice([1, 2])
+        event = PacketIn(
+            0xA, 1, punt, TUNNEL, frame, FROM_TUNNEL | iid, iid, rloc, own[rloc.version]
+        )
+        for action in xtr.packet_in(event, 0.0):
+            if isinstance(action, Verify):
+                scope = EidPrefix(iid, action.eid.network.supernet(rng.choice([0, 8, 16, 32])))
+                verdict = SourceVerdict(scope, rng.choice([None, None, *SourceReason]))
+                xtr.judged(action, verdict, 0.0)
+    return xtr.wanted()
+
+
+@pytest.mark.parametrize("mode", [GuardMode.COUNT, GuardMode.ENFORCE])
+def test_the_source_guard_takes_the_same_way(switch: DummySwitch, mode: GuardMode) -> None:
+    rng = random.Random(str(mode))
+    ruleset = guarded_state(rng, mode)
+    switch.program(ruleset)
+    simulated = SimulatedSwitch(1, ruleset)
+    met_in_guard = set()
+    for _ in range(80):
+        source = rng.choice([*V4[:10], *V6[:5]])
+        frame = packet(rng, source, rng.choice(V4[:8] if source.version == 4 else V6[:5]), 64)
+        in_port = rng.choice([1, 2, TUNNEL, TUNNEL, TUNNEL])
+        if in_port == TUNNEL:
+            rloc, iid = rng.choice(RLOCS), rng.choice([1, 2])
+            own = "192.0.2.1" if rloc.version == 4 else "2001:db8:ffff::1"
+            tun = "tun" if rloc.version == 4 else "tun_ipv6"
+            metadata = f"in_port={TUNNEL},tun_id={iid},{tun}_src={rloc},{tun}_dst={own}"
+            trace = simulated.receive(
+                TUNNEL,
+                frame,
+                tunnel_id=iid,
+                tunnel_source=rloc,
+                tunnel_destination=ip_address(own),
+            )
+        else:
+            metadata = f"in_port={in_port}"
+            trace = simulated.receive(in_port, frame)
+        met, out, text = switch.trace(metadata, frame)
+        assert [(rule.table, rule.priority) for rule in trace.rules] == met, text
+        assert [way for way in ways(trace) if not way.startswith("output")] == [
+            way for way in out if not way.startswith("output")
+        ], text
+        met_in_guard.update(priority for table, priority in met if table == 1)
+    # Subnets and hosts of ports, the rest of them; verdicts; RLOCs that are known, and others.
+    assert {350, 400, 100} <= met_in_guard
+    assert any(200 <= priority < 330 for priority in met_in_guard)

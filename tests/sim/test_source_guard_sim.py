@@ -524,3 +524,40 @@ def test_a_trace_stops_at_the_guard_with_its_reason(mode: str) -> None:
             reasons = [step.reason for step in found.steps if step.name is StepName.ETR]
             assert "source-eid-not-registered" in reasons
         talk(network)
+
+
+# --- reload ---
+
+
+def test_a_reload_changes_the_mode_and_keeps_what_was_verified() -> None:
+    network = guarded("enforce")
+    arrive(network, "10.2.0.1", XB_RLOC)
+    arrive(network, "10.2.0.1", STRANGER)
+    for mode, passes in (("count", 1), ("off", 1), ("enforce", 0)):
+        guard = network.config.source_guard.model_copy(update={"mode": GuardMode(mode)})
+        network.config = network.config.model_copy(update={"source_guard": guard})
+        network.carry_out(network.controller.reconfigure(network.config, network.now))
+        for name, site in network.sites.items():
+            site.xtr = network.controller.xtrs[name]
+        before = received(network)
+        if mode == "count":
+            assert verdicts(network)[f"[1] 10.2.0.0/16 {XB_RLOC}"] is None
+            assert arrive(network, "10.2.0.1", XB_RLOC).punted == []
+            before += 1
+        arrive(network, "10.2.0.1", STRANGER)
+        assert received(network) == before + passes, mode
+        assert network["xa"].switch.ruleset() == network["xa"].xtr.wanted()
+    assert refused(network)["source-rloc-mismatch"] >= 2
+
+
+def test_a_reload_that_makes_an_rloc_a_proxy_itr_is_heeded_at_once(
+    network: ControlledNetwork,
+) -> None:
+    arrive(network, "8.8.8.8", STRANGER)
+    assert received(network) == 0
+    guard = network.config.source_guard.model_copy(update={"proxy_itrs": (ip_address(STRANGER),)})
+    config = network.config.model_copy(update={"source_guard": guard})
+    network.carry_out(network.controller.reconfigure(config, network.now))
+    network["xa"].xtr = network.controller.xtrs["xa"]
+    assert arrive(network, "8.8.8.8", STRANGER).punted == []
+    assert received(network) == 1
