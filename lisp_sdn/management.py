@@ -48,6 +48,7 @@ from lisp_sdn.views import (
     XtrState,
 )
 from lisp_sdn.xtr.requests import Verify
+from lisp_sdn.xtr.show import source_guard as guard_state
 from lisp_sdn.xtr.verdicts import SourceVerdict
 from lisp_sdn.xtr.xtr import Xtr
 
@@ -166,7 +167,7 @@ class Management:
 
     def source_guard(self, xtr: str, now: float) -> SourceGuardState:
         """Who may send for which source EID at an xTR, as verified so far."""
-        return self._controller.xtrs[xtr].guard.state()
+        return guard_state(self._controller.xtrs[xtr].guard)
 
     def registrations(self, start: EidPrefix | None, now: float) -> Iterator[RegistrationEntry]:
         """Live registrations from `start` on, in order. Lazy."""

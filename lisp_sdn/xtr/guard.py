@@ -18,12 +18,10 @@ from lisp_sdn.address import EidPrefix, IPAddress
 from lisp_sdn.guard_settings import GuardMode
 from lisp_sdn.model import Mapping
 from lisp_sdn.rules import CookieClass, FlowRule, Output, Port, Ruleset, SetField
-from lisp_sdn.views import SourceGuardState, SourceVerdictEntry
-from lisp_sdn.wire.understood import ip_of
 from lisp_sdn.xtr import guard_rules
-from lisp_sdn.xtr.cache import lifetime
 from lisp_sdn.xtr.compiled import Compiled
 from lisp_sdn.xtr.frames import Ip
+from lisp_sdn.xtr.guard_ask import Questions
 from lisp_sdn.xtr.guard_rules import Guarding
 from lisp_sdn.xtr.guard_table import Entry, Ground, Verdicts
 from lisp_sdn.xtr.guard_wait import Waiting, WaitingRoom
@@ -45,9 +43,6 @@ nobody has registered again yet; registrations are renewed in this time (RFC 930
 
 COUNT_INTERVAL = 2.0
 """Seconds between two looks at what the flows of refused sources have met."""
-
-NEGATIVE_LIFETIME = 60.0
-"""Seconds that a refusal stands without a Map-Reply that says how long."""
 
 _IN_FLIGHT = 2.0
 _BATCH = 500
@@ -82,14 +77,13 @@ class SourceGuard:
         self._timers = timers
         self._topology = topology
         self._hosts = hosts
-        self._ask = ask
         self._glean = glean
         self._reassert = reassert
         self._embedded = embedded
         settings = guarding.settings
         self.verdicts = Verdicts(settings.entries, settings.refused_entries)
         self._room = WaitingRoom(outbox, settings.entries, per_pair, settings.held_packets)
-        self._asked: dict[EidPrefix, dict[IPAddress, None]] = {}
+        self._questions = Questions(ask)
         self._again: OrderedDict[GuardKey, None] = OrderedDict()
         self.packets: Counter[SourceReason] = Counter()
 
@@ -183,46 +177,22 @@ class SourceGuard:
         if self._embedded:
             self._out.act(Verify(self._out.name, key.source, key.origin))
         else:
-            self._question(key.source, key.origin, now)
-
-    def _question(self, eid: EidPrefix, rloc: IPAddress, now: float) -> None:
-        asked = self._asked.setdefault(eid, {})
-        asked[rloc] = None
-        if len(asked) == 1:
-            self._ask(eid, now)
+            self._questions.put(key.source, key.origin, now)
 
     def judged(
         self, eid: EidPrefix, rloc: IPAddress, verdict: SourceVerdict | None, now: float
     ) -> None:
         """The answer to `Verify`. verdict: None when only a Map-Request can tell."""
         if verdict is None:
-            self._question(eid, rloc, now)
+            self._questions.put(eid, rloc, now)
         else:
             self._decide(eid, rloc, verdict, Ground.DATABASE, None, now)
 
     def answered(self, eid: EidPrefix, mappings: Iterable[Mapping] | None, now: float) -> None:
         """The Map-Reply about a source EID-prefix. mappings: None when none came."""
-        best: Mapping | None = None
-        for mapping in mappings or ():
-            longer = best is None or mapping.eid.prefixlen > best.eid.prefixlen
-            if mapping.eid.covers(eid) and longer:
-                best = mapping
-        for rloc in self._asked.pop(eid, ()):
-            reason: SourceReason | None = SourceReason.UNVERIFIED
-            scope, seconds = eid, NEGATIVE_LIFETIME
-            if best is not None:
-                reason = self._of_mapping(best, rloc)
-                scope, seconds = best.eid, max(1.0, lifetime(best.ttl_minutes))
-            self._decide(
-                eid, rloc, SourceVerdict(scope, reason), Ground.MAP_REPLY, now + seconds, now
-            )
-
-    def _of_mapping(self, mapping: Mapping, rloc: IPAddress) -> SourceReason | None:
-        if mapping.negative:
-            proxy = self.guarding.proxies.may_send(mapping.eid.iid, rloc)
-            return None if proxy else SourceReason.UNKNOWN
-        fits = any(ip_of(locator.rloc) == rloc for locator in mapping.locators)
-        return None if fits else SourceReason.RLOC_MISMATCH
+        proxies = self.guarding.proxies
+        for rloc, verdict, until in self._questions.answered(eid, mappings, proxies, now):
+            self._decide(eid, rloc, verdict, Ground.MAP_REPLY, until, now)
 
     def _decide(
         self,
@@ -354,7 +324,7 @@ class SourceGuard:
     def disconnected(self) -> None:
         """The switch is away: nothing can be released."""
         self._room.clear("switch-disconnected")
-        self._asked.clear()
+        self._questions.clear()
 
     def adopt(self, installed: Ruleset, now: float) -> None:
         """Take over the verdicts that the switch holds; each is verified again."""
@@ -401,25 +371,6 @@ class SourceGuard:
             if self._out.connected:
                 self._out.act(ReadCounters(self._out.datapath_id, CookieClass.SOURCE_GUARD))
             self._timers.schedule((_COUNT, 0), now + COUNT_INTERVAL)
-
-    def state(self) -> SourceGuardState:
-        """What it shows."""
-        return SourceGuardState(
-            self.guarding.mode,
-            tuple(
-                SourceVerdictEntry(
-                    entry.key.source,
-                    None if isinstance(entry.key.origin, int) else entry.key.origin,
-                    self.origin(entry.key) if isinstance(entry.key.origin, int) else None,
-                    None if entry.reason is None else str(entry.reason),
-                    str(entry.ground),
-                    entry.since,
-                    entry.expires,
-                    entry.packets,
-                )
-                for entry in self.verdicts
-            ),
-        )
 
     # --- rules and counters ------------------------------------------------------------------
 

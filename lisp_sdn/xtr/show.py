@@ -6,8 +6,15 @@ from collections.abc import Iterable
 
 from lisp_sdn.address import IPAddress
 from lisp_sdn.model import Act, Locator
-from lisp_sdn.views import LocatorState, LocatorStatus, MapCacheEntry
+from lisp_sdn.views import (
+    LocatorState,
+    LocatorStatus,
+    MapCacheEntry,
+    SourceGuardState,
+    SourceVerdictEntry,
+)
 from lisp_sdn.xtr.cache import Entry
+from lisp_sdn.xtr.guard import SourceGuard
 from lisp_sdn.xtr.queue import Resolution
 from lisp_sdn.xtr.reachability import Prober
 from lisp_sdn.xtr.rlocsets import RlocSet, why_unusable
@@ -74,3 +81,23 @@ def unanswered(resolutions: Iterable[Resolution]) -> list[MapCacheEntry]:
     return [
         MapCacheEntry(item.eid, item.began, complete=False, via="pending") for item in resolutions
     ]
+
+
+def source_guard(guard: SourceGuard) -> SourceGuardState:
+    """The verdicts of a source guard."""
+    return SourceGuardState(
+        guard.guarding.mode,
+        tuple(
+            SourceVerdictEntry(
+                entry.key.source,
+                None if isinstance(entry.key.origin, int) else entry.key.origin,
+                guard.origin(entry.key) if isinstance(entry.key.origin, int) else None,
+                None if entry.reason is None else str(entry.reason),
+                str(entry.ground),
+                entry.since,
+                entry.expires,
+                entry.packets,
+            )
+            for entry in guard.verdicts
+        ),
+    )
