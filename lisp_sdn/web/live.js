@@ -6,7 +6,7 @@ const POLL = 5000; // Milliseconds; of a hundred sites twice as long, and so on.
 const AWAY = 1500; // While the controller does not answer, milliseconds.
 const SOON = 250; // Events come in bursts: asked once for all of a burst, milliseconds.
 const STALE = 3; // Times the pause without an answer, what is shown is old.
-const REST = 20; // Times as long as an answer took, nothing is asked: a large network keeps its pace.
+const REST = 8; // Times as long as an answer took, nothing is asked: a large network keeps its pace.
 
 export const live = {
   topology: null,

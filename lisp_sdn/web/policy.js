@@ -132,15 +132,16 @@ class Editor {
     return live.topology?.sites.find((item) => item.name === this.site)?.uplinks ?? [];
   }
 
-  async load() {
+  // again: because of an event; what was said before still holds.
+  async load(again = false) {
     try {
       const found = await getTagged(`policies/${segment(this.site)}`);
-      if (this.closed) return;
+      if (this.closed || (again && this.isDirty)) return;
       this.tag = found?.tag ?? null;
       this.inForce = found?.document ?? { site: this.site, rules: [] };
       this.document = structuredClone(this.inForce);
       this.previewed = null;
-      replace(this.notice);
+      if (!again) replace(this.notice);
       replace(this.result);
       this.writeText();
       this.show();
@@ -165,7 +166,7 @@ class Editor {
     if (entry !== null && entry.kind === "policy.balanced") this.loadBalance();
     if (entry !== null && entry.kind !== "policy.changed") return;
     this.history.load();
-    if (!this.isDirty) this.load();
+    if (!this.isDirty) this.load(true);
     else this.checkOthers();
   }
 

@@ -40,11 +40,11 @@ def config() -> str:
 
 @pytest.fixture(scope="module")
 def crowd(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulation]:
-    """All sites send to the first one."""
+    """Some sites send to the first one."""
     file: Path = tmp_path_factory.mktemp("web") / "crowd.yaml"
     file.write_text(config())
     made = Simulation(file)
-    for number in range(1, 20):
+    for number in range(1, 6):
         made.do(f"send site-{number:03} site-000")
     yield made
     made.stop()
@@ -119,7 +119,7 @@ def test_two_hundred_sites_are_lines_until_one_is_chosen(page: Page, crowd: Simu
     page.one("[data-site=site-000]")
     assert len(page.all(".site.compact")) == 80
     page.click("[data-site=site-000] .name")
-    page.says(".detail", "Who sends to it", "site-019")
+    page.says(".detail", "Who sends to it", "site-005")
     page.shot("crowd")
     page.press("/")
     page.press("site-177")
@@ -157,5 +157,5 @@ def test_long_lists_come_in_pages_and_are_searched_to_their_end(page: Page) -> N
     page.write("input[type=search]", "198.18.1.99")
     page.wait("one of the last page", lambda: len(page.all("tbody tr")) == 1)
     page.says("tbody", "site-198")
-    page.go("#/map-cache?xtr=site-007")
-    page.says("tbody", "site-007", "[7] 10.0.0.0/24")
+    page.go("#/map-cache?xtr=site-003")
+    page.says("tbody", "site-003", "[7] 10.0.0.0/24")
