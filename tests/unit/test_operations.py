@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 import lisp_sdn
+from lisp_sdn.config import Config
+from lisp_sdn.config.changes import LIVE
 
 PACKAGE = Path(lisp_sdn.__file__).parent
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
@@ -41,3 +43,13 @@ def test_every_reason_is_in_the_table() -> None:
 def test_reasons_that_the_text_names_exist() -> None:
     named = set(re.findall(r'"reason": "([a-z_-]+)"', PAGE.read_text()))
     assert named == {"bad_digest"}
+
+
+def test_the_table_of_what_a_reload_does_names_every_part_of_the_configuration() -> None:
+    section = PAGE.read_text().partition("## Change the configuration")[2].partition("\n## ")[0]
+    told: dict[str, bool] = {}
+    for row in re.findall(r"^\| (`.*)$", section, re.MULTILINE):
+        parts, what = row.split(" | ", 1)
+        told.update((name, what.startswith("yes")) for name in re.findall(r"`([a-z_.]+)`", parts))
+    for name in Config.model_fields:
+        assert told[name] == (name in LIVE), name
