@@ -1,4 +1,4 @@
-"""A router that runs FRR, with nothing of it outside of the node's own directory."""
+"""Routers that run FRR, with nothing of it outside of the node's own directory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from labnodes import CoreNode
+from labnodes import CoreNode, LispNode
 from labrun import LabError, poll
 
 FRR = Path("/usr/lib/frr")
@@ -20,36 +20,38 @@ def need_frr() -> None:
         raise LabError("missing Debian packages: frr")
 
 
-class FrrNode(CoreNode):
-    """The kernel forwards, zebra and bgpd fill its routing table."""
-
-    def __init__(self, name: str, **params: Any) -> None:
-        super().__init__(name, **params)
-        self._daemons: list[subprocess.Popen[Any]] = []
+class FrrDaemons(LispNode):
+    """zebra and bgpd of a node."""
 
     @property
     def home(self) -> Path:
         """Where FRR has its files and sockets."""
         return self.dir / "frr"
 
-    def start_routing(self, bgpd: str) -> None:
+    def start_frr(self, bgpd: str) -> list[subprocess.Popen[Any]]:
         """Start zebra and bgpd as the user that Debian made for them. bgpd: its configuration."""
         self.home.mkdir()
         (self.home / "zebra.conf").write_text("hostname zebra\n")
         (self.home / "bgpd.conf").write_text(bgpd)
         self.do("chown", "-R", "frr:frr", str(self.home))
         common = ["--vty_socket", str(self.home), "-P", "0", "-z", f"{self.home}/zserv.api"]
+        running = []
         for name in ("zebra", "bgpd"):
             files = ["-f", f"{self.home}/{name}.conf", "-i", f"{self.home}/{name}.pid"]
             log = (self.dir / f"{name}.out").open("ab")
             argv = (str(FRR / name), *common, *files)
-            self._daemons.append(self.spawn(*argv, stdout=log, stderr=subprocess.STDOUT))
+            running.append(self.spawn(*argv, stdout=log, stderr=subprocess.STDOUT))
             if name == "zebra":
                 poll("zebra", lambda: (self.home / "zserv.api").exists())
+        return running
 
     def vtysh(self, command: str) -> str:
         """One command of FRR's shell."""
         return self.do("vtysh", "--vty_socket", str(self.home), "-c", command)
+
+
+class FrrNode(FrrDaemons, CoreNode):
+    """The kernel forwards, zebra and bgpd fill its routing table."""
 
     def bgp(self, version: int = 4) -> dict[str, dict[str, str]]:
         """What BGP was told: prefix -> next hop by neighbour."""

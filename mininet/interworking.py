@@ -141,7 +141,7 @@ class InterworkingNet(LispNet):
             native.attach(self.xtrs[name], AGGREGATES)
         # How natively forwarded packets come back from the core to left's own prefix: not at all,
         # no EID-prefix is in the underlay's routing; they come by a PITR.
-        self.edge.start_routing(BGPD)
+        self.edge.start_frr(BGPD)
 
     def start_controllers(self) -> None:
         """Both; each knows its own part only."""

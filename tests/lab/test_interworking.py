@@ -176,6 +176,23 @@ def test_in_by_a_proxy_itr_and_back_natively(net: Any) -> None:
     assert not left.count("lisp-data && icmp.type == 0")
 
 
+def test_natively_both_ways_where_the_provider_routes_the_eid_prefix(net: Any) -> None:
+    """A site that announces its EIDs itself as well (RFC 6832 section 3): no LISP in between."""
+    ways = ((net.edge, "198.18.0.1"), (net.core, "198.51.100.1"))
+    try:
+        for router, via in ways:
+            router.do("ip", "route", "add", "10.1.0.0/24", "via", via)
+        answered(net.www, H1, 1)
+        with Capture(net.core, "left-1") as left:
+            answered(net.www, H1, 3)
+    finally:
+        for router, _ in ways:
+            router.do("ip", "route", "del", "10.1.0.0/24", check=False)
+    assert set(left.rows("icmp.type == 8", "ip.src", "ip.dst")) == {(WWW, H1)}
+    assert left.count("icmp && !lisp-data") == 6
+    assert not left.count("lisp-data && icmp")
+
+
 @pytest.mark.parametrize(
     ("target", "inner"), [(WWW, "icmp.type == 8"), (WWW6, "icmpv6.type == 128")]
 )
