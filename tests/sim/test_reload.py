@@ -45,6 +45,8 @@ EDITS = {
     "another RLOC": CONFIG.replace("192.0.2.2}", "192.0.2.22}"),
     "a tenant less": CONFIG.replace("      - {name: p2, iid: 2, gateways: [10.2.0.254/24]}\n", ""),
     "other limits": CONFIG + "limits: {map_cache_entries: 500, miss_rate: 77}\n",
+    "source guard": CONFIG + "source_guard: {mode: enforce}\n",
+    "gleaning": CONFIG + "gleaning: {enabled: true}\n",
     "other probes": CONFIG + "reachability: {probe_interval: 2}\n",
     "a Proxy-ETR": CONFIG + "use_petr: [{iid: 1, locators: [{rloc: 192.0.2.88}]}]\n",
     "a policy": CONFIG
