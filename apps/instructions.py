@@ -38,6 +38,9 @@ _WHOLE = 0xFFFF
 
 _GOTO_TABLE, _WRITE_METADATA, _APPLY_ACTIONS, _METER = 1, 2, 4, 6
 
+_SET_AS = {"in_port": "in_port_nxm"}
+"""Open vSwitch refuses to set the OpenFlow 1.3 field to a port that no switch has; 0 is one."""
+
 _TYPE_LENGTH = struct.Struct("!HH")
 _OUTPUT_FORM = struct.Struct("!HHIH6x")
 _NUMBER_FORM = struct.Struct("!HHI")
@@ -64,7 +67,7 @@ def _encode_action(action: RuleAction) -> bytes:
         case Output(port=port):
             return _OUTPUT_FORM.pack(_OUTPUT, 16, port, 0)
         case SetField(field=name, value=value):
-            tlv = oxm.encode_field(name, value)
+            tlv = oxm.encode_field(_SET_AS.get(name, name), value)
             padding = -(4 + len(tlv)) % 8
             length = 4 + len(tlv) + padding
             return _TYPE_LENGTH.pack(_SET_FIELD, length) + tlv + bytes(padding)

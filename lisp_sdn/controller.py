@@ -261,7 +261,11 @@ class Controller:
     def port_changed(self, datapath_id: int, port: PortInfo, now: float) -> list[Action]:
         """A port came, went, or changed its link state."""
         switch = self._switch(datapath_id)
-        actions = switch.port_changed(port, now) if switch else []
+        actions: list[AnyAction] = [*switch.port_changed(port, now)] if switch else []
+        xtr = self._by_datapath.get(datapath_id)
+        if xtr is not None:
+            name = xtr.settings.name
+            actions += self.mobility.port(name, port.name, up=port.up, now=now)
         return self._settle([*actions, *self.interworking.look(now)], now)
 
     def switch_checked(

@@ -163,6 +163,6 @@ def _inputs(config: Config, settings: XtrSettings) -> tuple[object, ...]:
         config.registered_prefixes(settings),
         native.roles(config, settings),
         guarding(settings, config),
-        config.mobile_subnets,
+        config.subnets_at(settings),
         *(getattr(config, name) for name in parts),
     )

@@ -8,6 +8,7 @@ and answers keeps it, and from then on every newcomer waits until the old place 
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -43,6 +44,15 @@ CHALLENGE_INTERVAL = 1.0
 
 GONE_INTERVAL = 1.0
 """Seconds between two questions before a host route goes; a busy host may take its time."""
+
+SEEK_AGAIN = (0.02, 0.05, 0.1, 0.2, 0.5)
+"""Seconds between the questions at a port that came up: the host may not hear the first."""
+
+SEEK_TIME = 3.0
+"""Seconds between the ends of one move: a port that goes down, and one that comes up."""
+
+SEEK_AT_MOST = 64
+"""EIDs asked for at a port that came up."""
 
 Decision = Order | Event | Dropped
 
@@ -111,6 +121,8 @@ class Mobility:
         self._tally: Tally[str] = Tally()
 
         self._moved: list[HostKey] = []
+        self._down: set[tuple[str, str]] = set()
+        self._came_up: dict[tuple[str, str], float] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -177,8 +189,8 @@ class Mobility:
         elif sighted.sign is Sign.ADOPTED:
             # It moved while this xTR was away.
             yield Leave(sighted.xtr, key, away=True)
-        elif entry.previous is not None and entry.previous.place == place:
-            yield from self._old_place(entry, entry.previous, sighted, now)
+        elif self._left_behind(entry, place):
+            yield from self._old_place(entry, sighted, now)
         elif now < entry.held_until:
             yield self._refuse("eid-held-down", sighted)
         elif now < entry.contested:
@@ -312,6 +324,49 @@ class Mobility:
             if home != sought.xtr:
                 yield Ask(home, sought.key, "")
 
+    # --- ports -------------------------------------------------------------------------------
+
+    def port(self, xtr: str, name: str, *, up: bool, now: float) -> list[Decision]:
+        """A port came, went, or changed its link state.
+
+        A host that says nothing after it was plugged in is found by asking: EIDs of ports that are
+        down are asked for at ports that came up.
+        """
+        iid = self._mobile_ports().get((xtr, name))
+        if iid is None:
+            return []
+        place = (xtr, name)
+        if not up:
+            self._down.add(place)
+            decisions: list[Decision] = []
+            for other in [p for p, since in self._came_up.items() if now - since < SEEK_TIME]:
+                decisions += self._seek(other, 0, now)
+            return decisions
+        self._down.discard(place)
+        self._came_up[place] = now
+        return self._seek(place, 0, now)
+
+    def _mobile_ports(self) -> dict[tuple[str, str], int]:
+        return {
+            (xtr.name, port.name): port.iid
+            for xtr in self._config.xtrs
+            for port in xtr.eid_ports
+            if port.allow_mobility
+        }
+
+    def _seek(self, place: tuple[str, str], attempt: int, now: float) -> list[Decision]:
+        """Ask at a port that came up for EIDs whose port is down."""
+        iid = self._mobile_ports().get(place)
+        lost = (
+            key
+            for key, entry in self._entries.items()
+            if key[0] == iid and (entry.place.xtr, entry.place.port) in self._down - {place}
+        )
+        keys = list(itertools.islice(lost, SEEK_AT_MOST)) if self._down else []
+        if attempt < len(SEEK_AGAIN) and now - self._came_up.get(place, 0.0) < SEEK_TIME:
+            self._timers.schedule(("seek", (place, attempt + 1)), now + SEEK_AGAIN[attempt])
+        return [Ask(place[0], key, place[1]) for key in keys]
+
     # --- duplicates --------------------------------------------------------------------------
 
     def _ask_previous(self, entry: Entry, key: HostKey, now: float) -> Iterator[Decision]:
@@ -320,9 +375,18 @@ class Mobility:
         yield Ask(entry.previous.place.xtr, key, entry.previous.place.port)
         self._timers.schedule(("asked", key), now + ASK_INTERVAL)
 
-    def _old_place(
-        self, entry: Entry, old: Entry, sighted: Sighted, now: float
-    ) -> Iterator[Decision]:
+    def _left_behind(self, entry: Entry, place: Place) -> bool:
+        """Whether it was at `place` a moment ago, and cannot just have come back.
+
+        It can where the port that it is at now has gone down again.
+        """
+        if entry.previous is None or entry.previous.place != place:
+            return False
+        return (entry.place.xtr, entry.place.port) not in self._down
+
+    def _old_place(self, entry: Entry, sighted: Sighted, now: float) -> Iterator[Decision]:
+        old = entry.previous
+        assert old is not None
         if sighted.sign is not Sign.ANSWER:
             # Sent before the move, or by a duplicate that will answer in a moment.
             yield self._refuse("eid-just-moved", sighted)
@@ -381,6 +445,10 @@ class Mobility:
         """Ask again, and act on silence."""
         decisions: list[Decision] = []
         for kind, key in self._timers.due(now):
+            if kind == "seek":
+                place, attempt = key
+                decisions += self._seek(place, attempt, now)
+                continue
             if kind == "left":
                 decisions += self._left_long_ago(*key)
                 continue

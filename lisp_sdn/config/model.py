@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-from functools import cached_property
 from typing import Literal
 
 from lisp_sdn.address import EidPrefix, Endpoint
@@ -88,10 +87,15 @@ class Config(Settings):
         site = self.site(xtr.site)
         return site.eid_prefixes if site else ()
 
-    @cached_property
+    @property
     def mobile_subnets(self) -> tuple[Subnet, ...]:
         """The subnets whose EIDs may roam."""
         return mobile_subnets(self.xtrs, self.mobility)
+
+    def subnets_at(self, xtr: XtrSettings) -> tuple[Subnet, ...]:
+        """Those whose EIDs may come to this xTR."""
+        comes = any(port.allow_mobility for port in xtr.eid_ports)
+        return self.mobile_subnets if comes else ()
 
     def owner(self, eid: EidPrefix) -> tuple[SiteSettings, EidPrefixSettings] | None:
         """The site whose EID-prefix covers an EID-prefix, the most specific one."""

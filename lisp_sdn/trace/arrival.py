@@ -45,12 +45,28 @@ def arrive(journal: Journal, network: Network, cores: Mapping[str, Core], flight
             StepName.ETR, f"{flight.rloc} is of no xTR of ours: beyond it nothing is known here"
         )
     journal.etr = etr.name
-    outcome = _decapsulate(journal, network, etr, cores[etr.name], flight)
+    core = cores[etr.name]
+    outcome = _decapsulate(journal, network, etr, core, flight)
     port = native.native_port(etr, flight.packet.iid)
     if port is not None and outcome.table == TableId.NATIVE:
-        native.leave(journal, etr, cores[etr.name].state(), port)
+        native.leave(journal, etr, core.state(), port)
     if outcome.end is End.DROPPED:
         native.refused_by_petr(journal, etr, flight.packet.iid, outcome.details)
+    if outcome.end is End.ENCAPSULATED and outcome.rloc is not None:
+        packet = flight.packet
+        journal.note(
+            StepName.ETR,
+            f"{packet.destination} has left xTR {etr.name}, which sends on to RLOC {outcome.rloc}",
+            "sent-on",
+            "lispctl show mobile-eids; the ITR will be told of the new place",
+        )
+        if outcome.rloc in journal.sent_on:
+            journal.stop(StepName.ETR, "it was there before", "loop", "lispctl show mobile-eids")
+        journal.sent_on.add(outcome.rloc)
+        cached = core.cached(packet.iid, packet.from_address, packet.to_address)
+        onward = Flight(packet, outcome.frame, outcome.source, outcome.rloc, cached)
+        arrive(journal, network, cores, onward)
+        return
     deliver(journal, etr, flight.packet, outcome)
 
 

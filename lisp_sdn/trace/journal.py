@@ -21,7 +21,10 @@ class Ended(Exception):
 
 
 class Journal:
-    """The steps so far. verdict: if nothing stops the packet."""
+    """The steps so far. verdict: if nothing stops the packet.
+
+    sent_on: RLOCs that an xTR sent it on to, because its destination has moved.
+    """
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
@@ -29,6 +32,7 @@ class Journal:
         self.xtr: str | None = None
         self.rloc: IPAddress | None = None
         self.etr: str | None = None
+        self.sent_on: set[IPAddress] = set()
 
     def ok(self, name: StepName, text: str, details: tuple[str, ...] = ()) -> None:
         """The packet goes on."""

@@ -29,6 +29,9 @@ class Core(Protocol):
     def local_eid(self, iid: int, address: IPAddress) -> Host | None:
         """The host with this EID, if one was seen here."""
 
+    def is_away(self, iid: int, address: IPAddress) -> bool:
+        """Whether it is known that this EID is at another xTR (host mobility)."""
+
     def local_eids(self) -> Iterable[Host]:
         """The hosts that were seen here."""
 
@@ -55,6 +58,7 @@ class Snapshot:
         self._state: XtrState | None = None
         self._core = core
         self.local_eid = core.local_eid
+        self.is_away = core.is_away
         self.local_eids = core.local_eids
         self.cached = core.cached
         self.rules_for = core.rules_for
@@ -105,7 +109,9 @@ class Network(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """An EID-facing port whose connected subnet holds an EID. host: as it was seen, if it was.
+    """An EID-facing port whose connected subnet holds an EID, or where it was seen.
+
+    host: as it was seen, if it was. home: whether the subnet is the port's; else the host roams.
 
     Or the native port of a Proxy-ITR, for a source that is not LISP.
     """
@@ -113,6 +119,7 @@ class Place:
     xtr: XtrSettings
     port: EidPort | NativePort
     host: Host | None
+    home: bool = True
 
     @property
     def outside(self) -> bool:
@@ -122,19 +129,22 @@ class Place:
 
 def places(config: Config, cores: Mapping[str, Core], iid: int, address: IPAddress) -> list[Place]:
     """Where an EID may be, the likeliest first: seen there, switch connected, as configured."""
-    found: list[tuple[int, bool, bool, int, Place]] = []
+    found: list[tuple[bool, int, bool, int, Place]] = []
     for xtr in config.xtrs:
         for port in xtr.eid_ports:
             lengths = [g.network.prefixlen for g in port.gateways if address in g.network]
-            if port.iid != iid or not lengths:
+            if port.iid != iid or not (lengths or port.allow_mobility):
                 continue
             core = cores[xtr.name]
             state = core.state()
             host = core.local_eid(iid, address)
             info = port_info(state, port.name)
             here = host if host and info and host.port == info.number else None
-            order = (-max(lengths), here is None, state.connected_since is None, len(found))
-            found.append((*order, Place(xtr, port, here)))
+            if here is None and not lengths:
+                continue
+            longest = max(lengths, default=0)
+            order = (here is None, -longest, state.connected_since is None, len(found))
+            found.append((*order, Place(xtr, port, here, home=bool(lengths))))
     return [place for *_, place in sorted(found, key=lambda item: item[:4])]
 
 

@@ -24,6 +24,7 @@ from lisp_sdn.rules import (
     SetField,
     ToController,
     ToGroup,
+    cookie,
     cookie_class,
 )
 from lisp_sdn.views import XtrState
@@ -73,6 +74,13 @@ class Outcome:
 def table_text(number: int) -> str:
     """A table by number and name: "table 3 (map cache)"."""
     return f"table {number} ({TableId(number).name.lower().replace('_', ' ')})"
+
+
+def once_known(rules: Ruleset) -> Ruleset:
+    """As if the host were known at its port: its first packet goes on when it is (mobility)."""
+    arrival = cookie(CookieClass.PIPELINE, Punt.ARRIVAL)
+    flows = frozenset(rule for rule in rules.flows if rule.cookie != arrival)
+    return Ruleset(flows, rules.groups, rules.meters)
 
 
 def enter(
@@ -143,12 +151,12 @@ _PUNTED = {
 
 
 def _punted(walked: Walked) -> End:
-    cookie = walked.punted[-1].cookie
-    kind = cookie_class(cookie)
-    if kind is CookieClass.PENDING or (kind is CookieClass.PIPELINE and cookie & 0xFF == Punt.MISS):
+    said = walked.punted[-1].cookie
+    kind = cookie_class(said)
+    if kind is CookieClass.PENDING or (kind is CookieClass.PIPELINE and said & 0xFF == Punt.MISS):
         return End.MISS
     if kind is CookieClass.PIPELINE:
-        return _PUNTED.get(Punt(cookie & 0xFF), End.PUNTED)
+        return _PUNTED.get(Punt(said & 0xFF), End.PUNTED)
     return End.PUNTED
 
 

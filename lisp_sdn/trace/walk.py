@@ -118,7 +118,8 @@ class _Walk:
                 step, text, "host-not-seen", "its first packet makes it known", details=others
             )
         else:
-            self.journal.ok(step, f"{where}{site}, MAC address {place.host.mac}", others)
+            roams = "" if place.home else ", where it roams"
+            self.journal.ok(step, f"{where}{site}{roams}, MAC address {place.host.mac}", others)
         return place
 
     def _nowhere(self, address: IPAddress) -> NoReturn:
@@ -177,7 +178,10 @@ class _Walk:
             self.journal.ok(StepName.SWITCH, text)
 
     def _is_local(self, place: Place) -> bool:
-        return any(
+        core, key = self.cores[place.xtr.name], (self.packet.iid, self.packet.to_address)
+        if core.is_away(*key):
+            return False
+        return core.local_eid(*key) is not None or any(
             port.iid == self.packet.iid
             and any(self.packet.to_address in gateway.network for gateway in port.gateways)
             for port in place.xtr.eid_ports
@@ -274,6 +278,8 @@ class _Walk:
         assert port is not None
         frame = self._frame(place)
         rules = core.rules_for(packet.iid, packet.from_address, packet.to_address)
+        if place.host is None:
+            rules = tables.once_known(rules)
         return tables.enter(place.xtr, state, rules, port, frame)
 
     def _tables(self, place: Place, answer: Answer | None, cached: MapCacheEntry | None) -> Flight:

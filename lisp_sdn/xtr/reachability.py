@@ -79,6 +79,7 @@ class Prober:
         self._wanted = targets
         self._targets: dict[IPAddress, Target] = {}
         self._by_nonce: dict[int, Target] = {}
+        self._eids: set[EidPrefix] = set()
         self._answering: frozenset[IPAddress] = frozenset()
         self._silent: frozenset[IPAddress] = frozenset()
         self._enabled = False
@@ -132,8 +133,17 @@ class Prober:
                 target = self._targets[rloc] = Target(rloc, eid, damping, now)
                 self._appoint(target, now + self._rng.random() * self._settings.probe_interval)
             target.eid = eid
+        self._eids = set(wanted.values())
         self._look()
         self._timers.schedule(("probes", 0), now + SCAN_INTERVAL)
+
+    def changed(self, eid: EidPrefix) -> None:
+        """A map-cache entry is another one now, or gone: its RLOCs may not answer for it any more.
+
+        Where it is what they are asked for, they are asked for something else at once.
+        """
+        if eid in self._eids:
+            self._timers.schedule(("probes", 0), 0.0)
 
     def _forget(self, target: Target) -> None:
         self._timers.cancel(("probe", target.rloc))

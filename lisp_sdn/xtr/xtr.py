@@ -93,7 +93,7 @@ class Xtr:
         self._limits = limits
         self._ports: dict[str, PortInfo] = {}
         self._numbers: dict[str, int] = {}
-        self._mobile = config.mobile_subnets
+        self._mobile = config.subnets_at(settings)
         self._topology = topology.build(
             settings, limits, (), roles=native.roles(config, settings), mobile=self._mobile
         )
@@ -652,6 +652,9 @@ class Xtr:
     def _finish(self, changes: Sequence[RuleChange] = ()) -> list[XtrAction]:
         self.guard.hosts_changed([key for kind, key in self._out.dirty if kind == "host"])
         dirty, self._out.dirty = self._out.dirty, {}
+        for kind, key in dirty:
+            if kind == "cache":
+                self._prober.changed(key)
         changes = [*changes, *self._program.update(dirty)]
         rules: list[Action] = []
         if changes:
@@ -728,6 +731,10 @@ class Xtr:
     def local_eid(self, iid: int, address: IPAddress) -> Host | None:
         """The host with this EID, if one was seen here."""
         return self._hosts.get((iid, address))
+
+    def is_away(self, iid: int, address: IPAddress) -> bool:
+        """Whether it is known that this EID is at another xTR."""
+        return (iid, address) in self.away
 
     def local_eids(self) -> Iterator[Host]:
         """The hosts that were seen here, in no particular order."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -19,18 +20,21 @@ from lisp_sdn.model import Act, Locator, Mapping
 from lisp_sdn.rules import CookieClass, Output, Port, Ruleset, ToController, ToGroup, cookie
 from lisp_sdn.wire import EidRecord, MapReply
 from lisp_sdn.xtr import Resolve, Xtr, replies
+from lisp_sdn.xtr.hosts import Host
 from lisp_sdn.xtr.pipeline import FROM_TUNNEL, Punt
-from lisp_sdn.xtr.requests import Verify
+from lisp_sdn.xtr.requests import Admit, Leave, Verify
 from lisp_sdn.xtr.simulate import SimulatedSwitch, Trace
 from lisp_sdn.xtr.verdicts import SourceReason, SourceVerdict
 
 TEXT = """
+mobility: {subnets: [{gateway: 10.3.0.254/24, iid: 2}]}
 sites:
   - name: a
     authentication_keys: [{key: k}]
     eid_prefixes:
       - {prefix: 10.1.0.0/16, iid: 1}
-      - {prefix: 10.1.0.0/16, iid: 2}
+      - {prefix: 10.1.0.0/16, iid: 2, accept_more_specifics: true}
+      - {prefix: 10.3.0.0/16, iid: 2, accept_more_specifics: true}
       - {prefix: 2001:db8:1::/48, iid: 1}
 xtrs:
   - name: xa
@@ -39,7 +43,7 @@ xtrs:
     rlocs: [{rloc: 192.0.2.1}, {rloc: "2001:db8:ffff::1"}]
     eid_ports:
       - {name: p1, iid: 1, gateways: [10.1.0.254/24, "2001:db8:1::fe/64"]}
-      - {name: p2, iid: 2, gateways: [10.1.0.254/24]}
+      - {name: p2, iid: 2, gateways: [10.1.0.254/24], allow_mobility: true}
     native_ports:
       - iid: 1
 """
@@ -116,8 +120,23 @@ def random_state(rng: random.Random, config: Config = CONFIG) -> Ruleset:
                 assert isinstance(eid, EidPrefix)
                 record = EidRecord.from_mapping(random_mapping(rng, eid))
                 xtr.receive(MapReply(action.request.nonce, (record,)), None, 0.0)
+    if rng.random() < 0.7:
+        move_about(rng, xtr)
     xtr.handle_timer(0.5)
     return xtr.wanted()
+
+
+def move_about(rng: random.Random, xtr: Xtr) -> None:
+    """A host at home and one that came are at port 2; the EID of another is elsewhere now."""
+    for address, kept in ((V4[0], rng.random() < 0.5), (V4[8], True)):
+        xtr.carry_out(Admit("xa", Host(2, address, 2, HOST_MAC, kept)), 0.0)
+    for action in xtr.carry_out(Leave("xa", (2, V4[1]), away=True), 0.0):
+        if isinstance(action, Resolve):
+            mapping = Mapping(EidPrefix.host(2, V4[1])).with_locators(
+                (Locator(rng.choice(RLOCS[:3]), 1, 100),)
+            )
+            record = EidRecord.from_mapping(mapping)
+            xtr.receive(MapReply(action.request.nonce, (record,)), None, 0.0)
 
 
 def packet(
@@ -182,7 +201,7 @@ def test_every_packet_takes_the_same_way(switch: DummySwitch, seed: int) -> None
     simulated = SimulatedSwitch(1, ruleset)
     tables = set()
     for _ in range(60):
-        in_port = rng.choice([1, 1, 2, NATIVE, TUNNEL])
+        in_port = rng.choice([1, 1, 2, 2, NATIVE, TUNNEL])
         frame = random_frame(rng)
         iid, outer = rng.choice([1, 2, 9]), rng.choice(["192.0.2.1", "192.0.2.1", "192.0.2.9"])
         if in_port == TUNNEL:
@@ -328,3 +347,36 @@ def test_the_source_guard_takes_the_same_way(switch: DummySwitch, mode: GuardMod
     # Subnets and hosts of ports, the rest of them; verdicts; RLOCs that are known, and others.
     assert {350, 400, 100} <= met_in_guard
     assert any(200 <= priority < 330 for priority in met_in_guard)
+
+
+def test_packets_of_hosts_that_roam_take_the_same_way(switch: DummySwitch) -> None:
+    """From and to a host at home, one that came, and an EID that is elsewhere; known or not."""
+    xtr = Xtr(CONFIG.xtrs[0], CONFIG, random.Random(5))
+    xtr.connected(PORTS, 0.0)
+    xtr.installed(PORTS, Ruleset(), 0.0)
+    move_about(random.Random(5), xtr)
+    xtr.handle_timer(0.5)
+    ruleset = xtr.wanted()
+    switch.program(ruleset)
+    simulated = SimulatedSwitch(1, ruleset)
+    met_rules = set()
+    for source, target in itertools.product((V4[0], V4[1], V4[3], V4[8]), (*V4[:4], V4[8])):
+        for mac in (GATEWAY_MAC, "02:00:00:00:00:77"):
+            assert isinstance(source, IPv4Address)
+            assert isinstance(target, IPv4Address)
+            body = replies.ipv4(source, target, 253, bytes(8))
+            frame = replies.ip_frame(mac, HOST_MAC, 4, body)
+            trace = simulated.receive(2, frame)
+            met, _, text = switch.trace("in_port=2", frame)
+            assert [(rule.table, rule.priority) for rule in trace.rules] == met, text
+            met_rules.update(met)
+        outer = [ip_address(text) for text in ("192.0.2.2", "192.0.2.1")]
+        trace = simulated.receive(
+            TUNNEL, frame, tunnel_id=2, tunnel_source=outer[0], tunnel_destination=outer[1]
+        )
+        metadata = f"in_port={TUNNEL},tun_id=2,tun_src={outer[0]},tun_dst={outer[1]}"
+        met, _, text = switch.trace(metadata, frame)
+        assert [(rule.table, rule.priority) for rule in trace.rules] == met, text
+        met_rules.update(met)
+    # Taken whatever MAC address it is for, known at its port, not known there, sent on.
+    assert met_rules >= {(0, 395), (1, 600), (1, 474), (2, 250)}

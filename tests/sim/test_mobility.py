@@ -497,3 +497,54 @@ def test_a_port_that_is_numbered_anew(network: MobileNetwork) -> None:
     packets(roamer.c)
     network.say(roamer.c, "10.1.0.1", b"new number")
     assert packets(roamer.host) == [b"new number"]
+
+
+# --- ports that come and go ------------------------------------------------------------------
+
+
+def link(network: MobileNetwork, site: str, *, up: bool) -> None:
+    """The switch tells that its port 1 has another link state."""
+    port = PortInfo(1, "p1", "02:00:00:00:00:02", up)
+    datapath_id = network[site].switch.datapath_id
+    network.carry_out(network.controller.port_changed(datapath_id, port, network.now))
+    network._arrive()
+
+
+@pytest.mark.parametrize("first", ["xa", "xb"])
+def test_a_silent_host_is_asked_for_where_a_port_comes_up(
+    network: MobileNetwork, first: str
+) -> None:
+    """Whichever end is told first: the port that went down, or the one that came up."""
+    roamer = Roamer(network)
+    link(network, "xb", up=False)
+    network.plug(roamer.host, "xb")
+    for site in ("xa", "xb") if first == "xa" else ("xb", "xa"):
+        link(network, site, up=site == "xb")
+    assert network.place(roamer.host) == "xb"
+    assert network.event("eid.moved").data["sign"] == "answer"
+
+
+def test_a_host_that_does_not_hear_the_first_question_is_asked_again(
+    network: MobileNetwork,
+) -> None:
+    roamer = Roamer(network)
+    link(network, "xb", up=False)
+    network.unplug(roamer.host)
+    link(network, "xa", up=False)
+    link(network, "xb", up=True)
+    network.plug(roamer.host, "xb")
+    assert network.place(roamer.host) == "xa"
+    network.advance(0.1)
+    assert network.place(roamer.host) == "xb"
+
+
+def test_back_at_once_is_no_duplicate_when_the_port_went_down(network: MobileNetwork) -> None:
+    roamer = Roamer(network)
+    for here, there in (("xa", "xb"), ("xb", "xa")):
+        network.plug(roamer.host, there)
+        link(network, here, up=False)
+        link(network, there, up=True)
+        network.advance(0.1)
+        assert network.place(roamer.host) == there
+    assert "eid.duplicate" not in network.kinds()
+    assert network.mobile(roamer.host).moves == 2  # type: ignore[union-attr]
