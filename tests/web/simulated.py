@@ -127,8 +127,10 @@ class Network(ControlledNetwork):
 
     def register(self, site: str, key: str) -> None:
         """As an ETR that is none of ours does it."""
-        settings = next(item for item in self.config.sites if item.name == site)
-        rlocs = (Locator(ip_address("192.0.2.200")), Locator(ip_address("192.0.2.201"), 2))
+        sites = self.config.sites
+        index, settings = next((i, item) for i, item in enumerate(sites) if item.name == site)
+        first = ip_address("198.51.101.0") + 2 * index
+        rlocs = (Locator(first), Locator(first + 1, 2))
         record = EidRecord.from_mapping(Mapping(settings.eid_prefixes[0].eid, rlocs))
         message = MapRegister(random.getrandbits(63), (record,), proxy_reply=True)
         data = auth.sign(message, 1, key.encode(), 2)
