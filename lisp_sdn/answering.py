@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from lisp_sdn.actions import Dropped, SendControl
 from lisp_sdn.address import EidPrefix, Endpoint, IPAddress
-from lisp_sdn.config.interworking import proxy_etr
+from lisp_sdn.config.proxies import proxy_etr
 from lisp_sdn.errors import DecodeError
 from lisp_sdn.exchanges import Exchanges
 from lisp_sdn.mapping.intake import MAX_RECORDS, Arrival, requester_of, usable_rlocs

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from lisp_sdn.address import EidPrefix, IPAddress
 from lisp_sdn.alt_settings import check_alt, check_bgp
-from lisp_sdn.config.interworking import check_native, proxy_etr
-from lisp_sdn.config.mobility import check_mobility
+from lisp_sdn.config.mobility_checks import check_mobility
 from lisp_sdn.config.model import Config
 from lisp_sdn.config.policy_checks import check_policies
+from lisp_sdn.config.proxies import check_native, proxy_etr
 from lisp_sdn.config.references import no_site, unique
 from lisp_sdn.config.xtrs import XtrSettings
 from lisp_sdn.guard_settings import check_guard

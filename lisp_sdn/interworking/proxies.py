@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from lisp_sdn.actions import Action, Announce, Event, Withdraw
 from lisp_sdn.address import IPAddress, IPNetwork
 from lisp_sdn.config import Config, XtrSettings
-from lisp_sdn.config.interworking import NativePort, ProxyItr, proxies
+from lisp_sdn.config.interworking import NativePort, ProxyItr
+from lisp_sdn.config.proxies import proxies
 from lisp_sdn.model import BgpScope
 from lisp_sdn.rlocs import Rlocs
 from lisp_sdn.views import Announcement, ProxyItrState

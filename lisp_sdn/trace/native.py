@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import NoReturn
 
 from lisp_sdn.config import Config, XtrSettings
-from lisp_sdn.config.interworking import NativePort, proxy_etr
+from lisp_sdn.config.interworking import NativePort
+from lisp_sdn.config.proxies import proxy_etr
 from lisp_sdn.model import Act, Answer, Mapping
 from lisp_sdn.trace.journal import Journal, locators_text
 from lisp_sdn.trace.places import Place, port_info

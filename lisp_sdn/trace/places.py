@@ -10,7 +10,8 @@ from lisp_sdn.actions import PortInfo
 from lisp_sdn.address import EidPrefix, IPAddress
 from lisp_sdn.alt_views import AltRoute
 from lisp_sdn.config import Config, EidPort, XtrSettings
-from lisp_sdn.config.interworking import NativePort, proxies
+from lisp_sdn.config.interworking import NativePort
+from lisp_sdn.config.proxies import proxies
 from lisp_sdn.model import Answer, Requester
 from lisp_sdn.policy import Explanation
 from lisp_sdn.rules import Ruleset

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 from lisp_sdn.address import IPNetwork
 from lisp_sdn.config import Config, XtrSettings
-from lisp_sdn.config.interworking import forwarded_sources, lisp_prefixes
+from lisp_sdn.config.proxies import forwarded_sources, lisp_prefixes
 from lisp_sdn.rules import (
     CookieClass,
     FlowRule,
