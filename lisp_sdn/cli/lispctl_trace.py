@@ -18,7 +18,7 @@ _MARKS = {"ok": ("ok", "green"), "note": ("note", "yellow"), "stop": ("STOP", "b
 _VERDICTS = {
     "delivered": "delivered",
     "resolves": "delivered, the first packet after its Map-Request was answered",
-    "handed-over": "leaves for an ETR that is not ours",
+    "handed-over": "leaves our sight: natively, or for an ETR that is not ours",
 }
 
 

@@ -127,7 +127,7 @@ class Verdict(StrEnum):
     """What becomes of the packet.
 
     RESOLVES: it waits for a Map-Request first, then goes the way that the steps show.
-    HANDED_OVER: it leaves for an ETR that is not ours, beyond which nothing is known.
+    HANDED_OVER: it leaves natively, or for an ETR that is not ours: beyond, nothing is known.
     """
 
     DELIVERED = "delivered"

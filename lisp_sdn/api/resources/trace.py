@@ -72,8 +72,8 @@ class TraceStepModel(Model):
 class TraceModel(Model):
     """The way of a packet, as far as it goes.
 
-    verdict: resolves: it waits for a Map-Request first; handed-over: it leaves for an ETR that is
-    not ours. xtr, etr: our xTRs at both ends; rloc: where it is sent.
+    verdict: resolves: it waits for a Map-Request first; handed-over: it leaves natively, or for an
+    ETR that is not ours. xtr, etr: our xTRs at both ends; rloc: where it is sent.
     """
 
     source: EidField
