@@ -94,17 +94,18 @@ class AltNet(LispNet):
         kinds = {"a": ProviderNode, "b": ProviderNode, "frr": FrrRouter, "gobgp": GobgpRouter}
         for index, (name, kind) in enumerate(kinds.items(), 1):
             self._add_alt_node(index, name, kind)
-        for one, address, other, neighbour, backup in TUNNELS:
-            self._tunnel(one, address, other, neighbour, backup)
-            self._tunnel(other, neighbour, one, address, backup)
+        for number, (one, address, other, neighbour, backup) in enumerate(TUNNELS, 1):
+            six = f"fd00:254:{number}::1", f"fd00:254:{number}::2"
+            self._tunnel(one, (address, six[0]), other, (neighbour, six[1]), backup)
+            self._tunnel(other, (neighbour, six[1]), one, (address, six[0]), backup)
         index = 0
         for name, settings in self.providers.items():
             for xtr in settings.xtrs:
                 index += 1
                 self.ctl = self.alt[name]
                 self._add_xtr(index, xtr, [[str(entry.rloc) for entry in xtr.rlocs]])
-        self.web = self.add_eid_host("web", "athens", "web1", "10.1.0.1")
-        self.desk = self.add_eid_host("desk", "berlin", "desk1", "10.2.0.1")
+        self.web = self.add_eid_host("web", "athens", "web1", "10.1.0.1", "2001:db8:e1::1")
+        self.desk = self.add_eid_host("desk", "berlin", "desk1", "10.2.0.1", "2001:db8:e2::1")
 
     def _add_alt_node(self, index: int, name: str, kind: type[AltNode]) -> None:
         text, number = NODES[name]
@@ -114,11 +115,25 @@ class AltNet(LispNet):
         self.veth(node, "up1", self.core, f"{name}-1", UNDERLAY_MTU)
         self.core.add_address(f"{name}-1", gateway_of(ipaddress.ip_interface(text)))
 
-    def _tunnel(self, one: str, address: str, other: str, neighbour: str, backup: bool) -> None:
+    def _tunnel(
+        self, one: str, here: tuple[str, str], other: str, there: tuple[str, str], backup: bool
+    ) -> None:
+        (address, address6), (neighbour, neighbour6) = here, there
         local, remote = (NODES[name][0].split("/")[0] for name in (one, other))
         inner, number = same_subnet(address), NODES[other][1]
         password = self._passwords.get(address) or self._passwords.get(neighbour)
-        end = TunnelEnd(other, inner, neighbour, local, remote, number, password, backup)
+        end = TunnelEnd(
+            other,
+            inner,
+            neighbour,
+            ipaddress.ip_interface(f"{address6}/64"),
+            neighbour6,
+            local,
+            remote,
+            number,
+            password,
+            backup,
+        )
         self.alt[one].tunnels.append(end)
 
     def start(self) -> None:
@@ -147,9 +162,20 @@ class AltNet(LispNet):
     def converged(self) -> bool:
         """Whether BGP has found the usual ways: over both foreign routers."""
         frr, gobgp = self.router("frr").routes(), self.router("gobgp").routes()
-        near = {"10.1.0.0/16": "alt-a", "10.2.0.0/16": "alt-gobgp"}
-        far = {"10.1.0.0/16": "alt-frr", "10.2.0.0/16": "alt-b"}
-        return near.items() <= frr.items() and far.items() <= gobgp.items()
+        ours, theirs = ("10.1.0.0/16", "2001:db8:e1::/48"), ("10.2.0.0/16", "2001:db8:e2::/48")
+        near = {**dict.fromkeys(ours, "alt-a"), **dict.fromkeys(theirs, "alt-gobgp")}
+        far = {**dict.fromkeys(ours, "alt-frr"), **dict.fromkeys(theirs, "alt-b")}
+        foreign = near.items() <= frr.items() and far.items() <= gobgp.items()
+        return foreign and all(
+            self._ways(name, prefixes) == {port}
+            for name, prefixes, port in (("a", theirs, "gre-frr"), ("b", ours, "gre-gobgp"))
+        )
+
+    def _ways(self, name: str, prefixes: tuple[str, ...]) -> set[str | None]:
+        """By which ports a provider sends Map-Requests for these."""
+        items = self.provider(name).rest("GET", "/lisp/v1/alt/routes").body["items"]
+        ports = {item["prefix"]: item["port"] for item in items}
+        return {ports.get(prefix) for prefix in prefixes}
 
     def router(self, name: str) -> ForeignRouter:
         """A foreign ALT-Router."""

@@ -11,6 +11,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ BRIDGE, UNDERLAY = "br-alt", "br-phy"
 class TunnelEnd:
     """One end of a GRE tunnel. peer: name of the node at the other end.
 
-    address, neighbour: inside of the tunnel. local, remote: outer addresses. remote_as: the
+    address, neighbour: inside of the tunnel. address6, neighbour6: the same for IPv6, which needs
+    no session of its own. local, remote: outer addresses. remote_as: the
     neighbour's. password: of the BGP session (RFC 2385), if it has one. backup: the AS path by
     this tunnel is made longer, in both directions.
     """
@@ -35,6 +37,8 @@ class TunnelEnd:
     peer: str
     address: Interface
     neighbour: str
+    address6: Interface
+    neighbour6: str
     local: str
     remote: str
     remote_as: int
@@ -87,6 +91,7 @@ class AltNode(OpenVSwitch):
         for end in self.tunnels:
             self.do("ip", "link", "set", end.host_port, "arp", "off", "up")
             self.add_address(end.host_port, end.address)
+            self.add_address(end.host_port, end.address6)
 
     def _bridge(self, name: str, role: int) -> list[str]:
         argv = ["add-br", name, "--", "set", "bridge", name, "datapath_type=netdev"]
@@ -113,6 +118,7 @@ class ForeignRouter(AltNode):
     def __init__(self, name: str, **params: Any) -> None:
         super().__init__(name, **params)
         self.sysctl("ipv4.ip_forward", 1)
+        self.sysctl("ipv6.conf.all.forwarding", 1)
         self._running: list[subprocess.Popen[Any]] = []
 
     def start_routing(self) -> None:
@@ -129,7 +135,8 @@ class ForeignRouter(AltNode):
 
     def routes(self) -> dict[str, str]:
         """The kernel's routes that BGP made: prefix -> interface."""
-        rows = json.loads(self.do("ip", "-j", "route", "show", "proto", "bgp") or "[]")
+        texts = [self.do("ip", "-j", f, "route", "show", "proto", "bgp") for f in ("-4", "-6")]
+        rows = [row for text in texts for row in json.loads(text or "[]")]
         return {row["dst"]: row["dev"] for row in rows}
 
     def _daemon_of(self, name: str, *argv: str) -> None:
@@ -170,6 +177,7 @@ class FrrRouter(ForeignRouter):
             "hostname bgpd",
             "route-map LONGER permit 10",
             f" set as-path prepend {self.as_number} {self.as_number}",
+            *self._route_maps(),
             f"router bgp {self.as_number}",
             f" bgp router-id {self.tunnels[0].address.ip}",
             " no bgp ebgp-requires-policy",
@@ -186,7 +194,21 @@ class FrrRouter(ForeignRouter):
             if end.backup:
                 lines.append(f"  neighbor {end.neighbour} route-map LONGER in")
                 lines.append(f"  neighbor {end.neighbour} route-map LONGER out")
+        lines += [" exit-address-family", " address-family ipv6 unicast"]
+        for end in self.tunnels:
+            lines.append(f"  neighbor {end.neighbour} activate")
+            lines.append(f"  neighbor {end.neighbour} route-map {end.peer}-6 in")
+            if end.backup:
+                lines.append(f"  neighbor {end.neighbour} route-map LONGER out")
         return "\n".join([*lines, " exit-address-family", ""])
+
+    def _route_maps(self) -> Iterator[str]:
+        """For IPv6: the next hop that comes over a session by IPv4 is an IPv4-mapped address."""
+        for end in self.tunnels:
+            yield f"route-map {end.peer}-6 permit 10"
+            yield f" set ipv6 next-hop global {end.neighbour6}"
+            if end.backup:
+                yield f" set as-path prepend {self.as_number} {self.as_number}"
 
     def vtysh(self, command: str) -> str:
         """One command of FRR's shell."""
@@ -204,7 +226,8 @@ class GobgpRouter(ForeignRouter):
         self._daemon_of("gobgpd", "gobgpd", "-t", "json", "-f", str(path), "--api-hosts", api)
         poll("gobgpd", lambda: self.gobgp("neighbor"))
         script = str(Path(__file__).with_name("gobgp_kernel.py"))
-        self._daemon_of("gobgp_kernel", sys.executable, script)
+        for family in ("ipv4", "ipv6"):
+            self._daemon_of(f"gobgp_kernel_{family}", sys.executable, script, family)
 
     def gobgp(self, *argv: str) -> str:
         """One command of GoBGP's client. Raises LabError while the daemon does not answer."""
@@ -248,6 +271,9 @@ class GobgpRouter(ForeignRouter):
             config["auth-password"] = end.password
         return {
             "config": config,
+            "afi-safis": [
+                {"config": {"afi-safi-name": name}} for name in ("ipv4-unicast", "ipv6-unicast")
+            ],
             "timers": {"config": {"connect-retry": 1, "hold-time": 3, "keepalive-interval": 1}},
             "transport": {"config": {"local-address": str(end.address.ip)}},
         }

@@ -1,13 +1,14 @@
-"""Brings GoBGP's best paths into the kernel's routing table, until it is ended.
+"""Brings GoBGP's best paths of one address family into the kernel's table, until it is ended.
 
-GoBGP speaks BGP only and leaves forwarding to others. Runs in the network namespace of gobgpd.
+GoBGP speaks BGP only and leaves forwarding to others. Runs in the network namespace of gobgpd:
+`gobgp_kernel.py ipv4` or `gobgp_kernel.py ipv6`.
 """
 
 from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
+import sys
 from typing import Any
 
 
@@ -17,36 +18,34 @@ def paths(text: str) -> list[Any]:
     return decoded if isinstance(decoded, list) else [decoded]
 
 
-def next_hop(path: Any) -> str | None:
-    """The next hop among the attributes of a path."""
-    hops: Iterator[str] = (a["nexthop"] for a in path.get("attrs", ()) if a.get("nexthop"))
-    return next(hops, None)
+def port_to(neighbour: str) -> str:
+    """The port by which a neighbour is reached; on a tunnel that says it all."""
+    text = subprocess.run(
+        ["ip", "-j", "route", "get", neighbour], capture_output=True, text=True, check=True
+    ).stdout
+    return str(json.loads(text)[0]["dev"])
 
 
-def follow(path: Any) -> list[str] | None:
-    """The `ip route` command for a best path; None where there is nothing to do."""
+def follow(path: Any, family: str) -> list[str]:
+    """The `ip route` command for a best path."""
+    ip = ["ip", "-6" if family == "ipv6" else "-4", "route"]
     prefix = path["nlri"]["prefix"]
-    if path.get("withdrawal") or path.get("isWithdraw"):
-        return ["ip", "route", "del", prefix, "proto", "bgp"]
-    hop = next_hop(path)
-    if hop is None or hop in ("0.0.0.0", "::"):
-        return None
-    return ["ip", "route", "replace", prefix, "via", hop, "proto", "bgp"]
+    if path.get("isWithdraw") or path.get("withdrawal"):
+        return [*ip, "del", prefix, "proto", "bgp"]
+    return [*ip, "replace", prefix, "dev", port_to(path["neighbor-ip"]), "proto", "bgp"]
 
 
-def main() -> None:
+def main(family: str) -> None:
     """Follow gobgpd until it ends."""
-    command = ["gobgp", "monitor", "global", "rib", "-j", "--current"]
+    command = ["gobgp", "monitor", "global", "rib", "-a", family, "-j", "--current"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as monitor:
         assert monitor.stdout is not None
         for line in monitor.stdout:
-            print(line.strip(), flush=True)
             for path in paths(line):
-                argv = follow(path)
-                if argv is not None:
-                    print(" ".join(argv), flush=True)
-                    subprocess.run(argv, check=False)
+                argv = follow(path, family)
+                print(" ".join(argv), flush=True)
+                subprocess.run(argv, check=False)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1])

@@ -75,6 +75,7 @@ class Announcer:
         self._lengths = sorted({network.prefixlen for network in self._owned})
         self._aggregates = frozenset(aggregates)
         self._hold_down = hold_down
+        self._index()
 
     def reconfigure(
         self, owned: Iterable[IPNetwork], aggregates: Iterable[IPNetwork], hold_down: float
@@ -106,12 +107,14 @@ class Announcer:
 
     def longest(self, host: IPNetwork) -> IPNetwork | None:
         """The longest prefix around `host` that has a role."""
-        found = [
-            network
-            for length in range(host.prefixlen, -1, -1)
-            if self.role(network := host.supernet(new_prefix=length)) is not Role.NONE
-        ]
-        return found[0] if found else None
+        version, value, own = sort_key(host)
+        for length in self._role_lengths:
+            if length <= own:
+                shift = host.max_prefixlen - length
+                network = self._with_role.get((version, value >> shift << shift, length))
+                if network is not None:
+                    return network
+        return None
 
     def take_news(self) -> set[IPNetwork]:
         """The prefixes whose role may have changed since the last time."""
@@ -176,7 +179,12 @@ class Announcer:
     def _settle(self) -> tuple[frozenset[IPNetwork], frozenset[IPNetwork]]:
         before, self.announced = self.announced, announced(self._live, self._aggregates)
         self._news |= self.announced ^ before
+        self._index()
         return self.announced - before, before - self.announced
+
+    def _index(self) -> None:
+        self._with_role = {sort_key(network): network for network in self.prefixes()}
+        self._role_lengths = sorted({length for *_, length in self._with_role}, reverse=True)
 
 
 def sort_key(network: IPNetwork) -> tuple[int, int, int]:

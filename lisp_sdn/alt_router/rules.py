@@ -94,7 +94,9 @@ def missing(bridge: AltBridge, ports: Iterable[PortInfo]) -> list[str]:
 def base(bridge: AltBridge, attached: Mapping[int, Attached]) -> Ruleset:
     """Tables 0 and 2, the end of table 1, and the meters."""
     rate = bridge.map_requests_per_second
-    meters = [MeterRule(OWN_METER, rate, rate)]
+    # Those of tunnels whose ports are missing too: a meter costs nothing and need not come and go.
+    numbers = (OWN_METER, *(_meter(n) for n in range(1, len(bridge.tunnels) + 1)))
+    meters = [MeterRule(number, rate, rate) for number in numbers]
     flows = [
         _flow(TableId.INGRESS, 400, match(in_port=int(Port.CONTROLLER)), goto=TableId.ROUTES),
         _flow(TableId.ROUTES, 0, match()),
@@ -103,7 +105,6 @@ def base(bridge: AltBridge, attached: Mapping[int, Attached]) -> Ruleset:
         for ttl in range(MAX_TTL_SPENT + 1):
             flows.append(_flow(TableId.TUNNELS, 300, match(eth_type=kind, nw_ttl=ttl)))
     for tunnel in attached.values():
-        meters.append(MeterRule(_meter(tunnel.index), rate, rate))
         flows.extend(_ingress(tunnel))
         flows.extend(_egress(tunnel))
     return Ruleset(frozenset(flows), meters=frozenset(meters))
