@@ -89,6 +89,7 @@ class AltNode(OpenVSwitch):
         self.add_address(UNDERLAY, outer)
         self.add_default_route(gateway.ip)
         for end in self.tunnels:
+            self.sysctl(f"ipv6.conf.{end.host_port}.keep_addr_on_down", 1)
             self.do("ip", "link", "set", end.host_port, "arp", "off", "up")
             self.add_address(end.host_port, end.address)
             self.add_address(end.host_port, end.address6)
