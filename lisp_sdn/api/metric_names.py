@@ -31,6 +31,7 @@ MAPPING_COUNTERS = {
 }
 
 XTR_COUNTERS = {
+    "express-set-ups": "Map-cache misses that were answered at once, from an answer that was ready",
     "map-cache-misses": "Packets that came to the controller without a map-cache entry",
     "map-cache-evictions": "Map-cache entries removed to make room",
     "map-requests-out": "Map-Requests sent by the ITR",

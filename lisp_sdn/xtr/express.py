@@ -213,7 +213,7 @@ class Express:
         entries, self._added = self._added, []
         if entries:
             counters = self._out.counters
-            for counter in COUNTED:
+            for counter in (*COUNTED, "express-set-ups"):
                 counters[counter] += len(entries)
         return entries
 
