@@ -2,10 +2,11 @@
 
 What an xTR of ours is answered for a registered EID-prefix depends on the RLOC-set and the TTL
 that were registered, on whose policy decides, and on the class of the requester as that policy
-sees it. The EID-prefix itself is only copied, unless a rule names EID-prefixes. So an answer that
-`MapSystem.resolve` gave for one is the answer for all that are registered alike, also for those
-that nobody has asked for yet. Everything else is left to `MapSystem.resolve`: negative answers,
-more-specific EID-prefixes, several registrations, answers that depend on the source EID.
+sees it. The EID-prefix itself is only copied; where rules name EID-prefixes, it depends on which of
+them are for it. So an answer that `MapSystem.resolve` gave for one is the answer for all that are
+registered alike, also for those that nobody has asked for yet. Everything else is left to
+`MapSystem.resolve`: negative answers, more-specific EID-prefixes, several registrations, answers
+that depend on the source EID.
 
     answers.begin(now)                              # before a batch of questions
     found = answers.find(area, address, asker, now) # (code, Ready), or None
@@ -40,6 +41,9 @@ class EvenPolicy(ClassedPolicy, Protocol):
 
     def even(self, eid: EidPrefix) -> bool:
         """Whether no rule tells EID-prefixes inside `eid` apart."""
+
+    def ground(self, eid: EidPrefix) -> Hashable | None:
+        """The rules that are for an EID-prefix; None when some are for a part of it only."""
 
 
 class Ready:
@@ -91,6 +95,7 @@ class ReadyAnswers:
         self.epoch = 0
         self._system = system
         self._answers: dict[Hashable, Ready | None] = {}
+        self._even: dict[ConfiguredPrefix, bool] = {}
         self._areas: dict[tuple[int, int], Area] = {}
         policy = system.resolver.policy
         self._policy = policy if isinstance(policy, EvenPolicy) else None
@@ -115,6 +120,7 @@ class ReadyAnswers:
     def _forget(self) -> None:
         self.report()
         self._answers.clear()
+        self._even.clear()
         self._deadline = inf
         self.epoch += 1
 
@@ -147,10 +153,16 @@ class ReadyAnswers:
         kind = asker.classes.get(configured, _UNKNOWN)
         if kind is _UNKNOWN:
             kind = self._class_of(area, configured, asker)
+        ground: Hashable = None
+        if configured is not None and not self._is_even(configured):
+            ground = self._ground(area, code)
+            if ground is None:
+                return None
         key = (
             entry.rloc_set,
             configured,
             kind,
+            ground,
             entry.ttl_minutes,
             entry.map_version,
             entry.flags,
@@ -172,6 +184,16 @@ class ReadyAnswers:
         asker.classes[configured] = found
         return found
 
+    def _is_even(self, configured: ConfiguredPrefix) -> bool:
+        even = self._even.get(configured)
+        if even is None:
+            policy = self._policy
+            even = self._even[configured] = policy is None or policy.even(configured.eid)
+        return even
+
+    def _ground(self, area: Area, code: int) -> Hashable | None:
+        return None if self._policy is None else self._policy.ground(area.table.eid(code))
+
     def _learn(
         self,
         key: Hashable,
@@ -192,8 +214,6 @@ class ReadyAnswers:
         """What the full path answers, if that holds for all EID-prefixes registered alike."""
         policy, eid = self._policy, area.table.eid(entry.code)
         site = self._system.sites.owner(eid)
-        if policy is not None and site is not None and not policy.even(site.eid):
-            return None
         if not self._proxied(entry):
             return None
         asked = eid_of(area.iid, area.version, address << 8 | area.table.bits)

@@ -308,6 +308,21 @@ class PolicyEngine:
         index = self._indexes.get(site) if site else None
         return index is None or (eid.iid, eid.version) not in index.more_specifics
 
+    def ground(self, eid: EidPrefix) -> int | None:
+        """The rules that are for an EID-prefix; None when some are for a part of it only.
+
+        Mappings of one group that agree in this and in all but their EID-prefix get equal answers.
+        """
+        site = self._sites.owner(eid)
+        index = self._indexes.get(site) if site else None
+        if index is None:
+            return 0
+        known = index.more_specifics.get((eid.iid, eid.version))
+        network = eid.network
+        if known is not None and known.inside(int(network.network_address), network.prefixlen):
+            return None
+        return index.destination(eid)
+
     def next_change(self, now: float) -> float | None:
         """When the next time window opens or closes; None when there is none."""
         end = self._at(now).end

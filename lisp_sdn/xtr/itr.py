@@ -107,7 +107,11 @@ class Itr:
     # --- packets -----------------------------------------------------------------------------
 
     def miss(self, packet: Ip, iid: int, held: Held, now: float) -> None:
-        """A packet for which the switch found no map-cache flow."""
+        """A packet for which the switch found no map-cache flow.
+
+        The usual one is answered by `express` before it comes here: what decides here about a
+        packet without an entry decides there as well (tests/sim/test_express_agrees.py).
+        """
         self._out.counters["map-cache-misses"] += 1
         entry = self._cache.lookup(iid, packet.source, packet.destination)
         key = (iid, packet.destination)

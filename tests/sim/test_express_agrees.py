@@ -53,6 +53,9 @@ policies:
       - name: one-half
         match: {eid_prefixes: ["[1] 10.3.1.0/25"]}
         action: {prefer: [203.0.113.2]}
+      - name: some
+        match: {eid_prefixes: ["[1] 10.3.4.0/22"]}
+        action: {prefer: [203.0.113.1]}
 xtrs:
   - name: xa
     site: a
@@ -75,7 +78,7 @@ PREFIXES = (
     *(f"[1] 2001:db8:2:{number}::/64" for number in range(1, 5)),
     "[1] 10.2.1.128/25",
     "[1] 10.2.2.7/32",
-    "[1] 10.3.1.0/24",
+    *(f"[1] 10.3.{number}.0/24" for number in range(1, 7)),
     "[1] 10.4.1.0/24",
     "[1] 10.4.2.0/24",
     "[1] 10.9.0.0/24",
@@ -90,7 +93,7 @@ DESTINATIONS = (
     "10.2.1.200",
     "10.2.2.7",
     "10.2.2.8",
-    "10.3.1.1",
+    *(f"10.3.{number}.1" for number in range(1, 7)),
     "10.4.1.1",
     "10.4.2.1",
     "10.9.0.1",
@@ -284,6 +287,18 @@ def test_what_is_usual_takes_the_lane() -> None:
 def test_ipv6_takes_the_lane_too() -> None:
     sender = "2001:db8:1::1"
     assert play(say(sender, "2001:db8:2:3::1"), say(sender, "2001:db8:2:4::1")).taken == 1
+
+
+def test_so_do_eid_prefixes_that_rules_tell_apart() -> None:
+    known = [("static", (f"[1] 10.3.{number}.0/24", 1)) for number in (2, 3, 4, 5)]
+    asked = [say("10.1.0.1", f"10.3.{number}.1") for number in (2, 4, 3, 5)]
+    twin = play(*known, *asked)
+    assert twin.taken == 2
+    assert twin.sent_through_tunnel[-1].tunnel_destination == ip_address("203.0.113.1")
+    cached = {str(e.eid): e.locators for e in twin.controller.management.map_cache("xa", twin.now)}
+    priorities = {eid: {item.locator.priority for item in cached[eid]} for eid in cached}
+    assert priorities["[1] 10.3.3.0/24"] == {1}
+    assert priorities["[1] 10.3.5.0/24"] == {1, 3}
 
 
 UNUSUAL = {
