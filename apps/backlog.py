@@ -2,8 +2,9 @@
 
 A switch sends packet-ins in one stream: whoever scans fills it, and what is behind waits. So the
 stream is read as fast as it comes. What is not a miss, such as ARP, LISP control messages and
-answers of the switch, is handled at once; misses beyond a few wait here, by the port that they came
-from and by their source, and are taken in turn: port by port, within a port source by source.
+answers of the switch, is handled at once; misses wait here until all or much of it is read, by the
+port that they came from and by their source, and are taken in turn: port by port, within a port
+source by source.
 """
 
 from __future__ import annotations
@@ -25,10 +26,7 @@ PER_PORT = 128
 PORTS = 1024
 """Ports whose misses wait."""
 
-AT_ONCE = 8
-"""Misses handled without waiting, before other green threads get their turn."""
-
-SLICE = 0.002
+SLICE = 0.001
 """Seconds of handling misses before other green threads get their turn."""
 
 Key = tuple[int, int]
@@ -92,7 +90,7 @@ class PortQueue:
 
 
 class Backlog:
-    """Hands misses to `handle`, a few at once and the others in turn.
+    """Hands misses to `handle` in turn.
 
     drop: called with the miss that is given up. per_port: how many of one port may wait.
     """
@@ -107,21 +105,25 @@ class Backlog:
         self._drop = drop
         self._per_port = per_port
         self._ports: OrderedDict[Key, PortQueue] = OrderedDict()
-        self._at_once = AT_ONCE
         self._worker: Any = None
 
     def __len__(self) -> int:
         return sum(map(len, self._ports.values()))
 
-    def put(self, event: PacketIn) -> bool:
-        """Handle a miss at once, or later if others are before it; True for later."""
-        self._start()
-        if self._at_once > 0 and not self._ports:
-            self._at_once -= 1
-            self._handle(event)
-            return False
-        self._wait(event)
-        return True
+    def put(self, event: PacketIn) -> None:
+        """Let a miss wait for its turn, which comes when the caller waits for anything."""
+        key = (event.datapath_id, event.in_port)
+        queue = self._ports.get(key)
+        if queue is None:
+            if len(self._ports) >= PORTS:
+                self._drop(event)
+                return
+            queue = self._ports[key] = PortQueue(self._per_port)
+        dropped = queue.put(event)
+        if dropped is not None:
+            self._drop(dropped)
+        if self._worker is None:
+            self._worker = eventlet.spawn(self._work)
 
     def forget(self, datapath_id: int) -> None:
         """The switch is gone, and with it what its hosts wait for."""
@@ -135,22 +137,6 @@ class Backlog:
             self._worker.kill()
             self._worker = None
 
-    def _wait(self, event: PacketIn) -> None:
-        key = (event.datapath_id, event.in_port)
-        queue = self._ports.get(key)
-        if queue is None:
-            if len(self._ports) >= PORTS:
-                self._drop(event)
-                return
-            queue = self._ports[key] = PortQueue(self._per_port)
-        dropped = queue.put(event)
-        if dropped is not None:
-            self._drop(dropped)
-
-    def _start(self) -> None:
-        if self._worker is None:
-            self._worker = eventlet.spawn(self._work)
-
     def _work(self) -> None:
         """Until nothing waits: a slice of misses, then everybody else."""
         while self._ports:
@@ -162,5 +148,4 @@ class Backlog:
                     self._ports[key] = queue
                 self._handle(event)
             eventlet.sleep(0)
-        self._at_once = AT_ONCE
         self._worker = None

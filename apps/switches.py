@@ -244,7 +244,8 @@ class Switches:
         if kind == openflow.MESSAGE_PACKET_IN:
             packet = readback.decode_packet_in(switch.datapath_id, data)
             if is_miss(packet):
-                return self._backlog.put(packet)
+                self._backlog.put(packet)
+                return True
             self._dispatcher.event(self._brain.packet_in, packet)
         elif kind == openflow.MESSAGE_FLOW_REMOVED:
             removed = readback.decode_flow_removed(switch.datapath_id, data)

@@ -10,7 +10,7 @@ import pytest
 
 from lisp_sdn.actions import PacketIn
 from lisp_sdn.apps import backlog
-from lisp_sdn.apps.backlog import AT_ONCE, Backlog, PortQueue, is_miss, source
+from lisp_sdn.apps.backlog import Backlog, PortQueue, is_miss, source
 from lisp_sdn.rules import CookieClass, cookie
 from lisp_sdn.xtr import replies
 from lisp_sdn.xtr.pipeline import Punt
@@ -49,12 +49,15 @@ def recorder() -> Recorder:
     return Recorder()
 
 
-def test_a_few_misses_are_handled_at_once_and_in_order(recorder: Recorder) -> None:
-    events = [miss(number=number) for number in range(AT_ONCE)]
+def test_what_is_read_together_waits_until_all_is_read(recorder: Recorder) -> None:
+    events = [miss(number=number) for number in range(8)]
     recorder.put(*events)
+    assert recorder.handled == []
+    eventlet.sleep(0)
     assert recorder.handled == events
     recorder.finish()
     recorder.put(*events)
+    recorder.finish()
     assert recorder.handled == events * 2
 
 
@@ -73,7 +76,7 @@ def test_ports_take_turns(recorder: Recorder) -> None:
     recorder.put(*late)
     recorder.finish()
     places = [recorder.handled.index(event) for event in late]
-    assert max(places) <= AT_ONCE + 2
+    assert max(places) <= 2
     assert len(recorder.handled) == 82
 
 
@@ -82,12 +85,12 @@ def test_sources_behind_one_port_take_turns(recorder: Recorder) -> None:
     late = miss(1, host=2)
     recorder.put(late)
     recorder.finish()
-    assert recorder.handled.index(late) <= AT_ONCE + 1
+    assert recorder.handled.index(late) <= 1
 
 
 def test_what_does_not_fit_is_taken_from_who_has_most() -> None:
     recorder = Recorder(per_port=10)
-    recorder.put(*(miss(1, host=1, number=number) for number in range(AT_ONCE + 30)))
+    recorder.put(*(miss(1, host=1, number=number) for number in range(30)))
     assert len(recorder.backlog) == 10
     assert len(recorder.dropped) == 20
     others = [miss(1, host=host) for host in range(2, 6)]
@@ -98,7 +101,7 @@ def test_what_does_not_fit_is_taken_from_who_has_most() -> None:
     assert set(others) <= set(recorder.handled)
     # The first packets are the ones that are kept.
     kept = [event for event in recorder.handled if event not in others]
-    assert kept[: AT_ONCE + 5] == [miss(1, host=1, number=n) for n in range(AT_ONCE + 5)]
+    assert kept[:5] == [miss(1, host=1, number=n) for n in range(5)]
 
 
 def test_many_sources_cannot_grow_a_queue() -> None:
@@ -111,7 +114,6 @@ def test_many_sources_cannot_grow_a_queue() -> None:
 def test_ports_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backlog, "PORTS", 4)
     recorder = Recorder()
-    recorder.put(*(miss() for _ in range(AT_ONCE)))
     recorder.put(*(miss(port) for port in range(10)))
     assert len(recorder.dropped) == 6
     recorder.finish()
@@ -142,14 +144,14 @@ def test_a_switch_that_is_gone_waits_for_nothing(recorder: Recorder) -> None:
     recorder.put(*(miss(number=number, datapath=2) for number in range(20)))
     recorder.backlog.forget(1)
     recorder.finish()
-    assert Counter(event.datapath_id for event in recorder.handled) == {1: AT_ONCE, 2: 20}
+    assert Counter(event.datapath_id for event in recorder.handled) == {2: 20}
 
 
 def test_close_ends_the_worker(recorder: Recorder) -> None:
     recorder.put(*(miss(number=number) for number in range(20)))
     recorder.backlog.close()
     eventlet.sleep(0)
-    assert len(recorder.handled) == AT_ONCE
+    assert recorder.handled == []
     assert len(recorder.backlog) == 0
 
 
