@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import random
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import cast
 
 from lisp_sdn.actions import (
-    Action,
-    ApplyRules,
     FlowCounter,
     FlowRemoved,
     PacketIn,
@@ -18,173 +14,44 @@ from lisp_sdn.actions import (
     ReadRules,
 )
 from lisp_sdn.address import EidPrefix, Endpoint, IPAddress
-from lisp_sdn.config import Config, XtrSettings
+from lisp_sdn.config import Config
 from lisp_sdn.errors import DecodeError
-from lisp_sdn.model import Answer, Locator
+from lisp_sdn.model import Answer
 from lisp_sdn.rules import (
     CookieClass,
     FieldValue,
-    RuleAction,
     RuleChange,
     Ruleset,
     cookie_class,
     match,
 )
-from lisp_sdn.views import (
-    CachedAnswer,
-    Counter,
-    LocatorStatus,
-    MapCacheEntry,
-    XtrState,
-)
 from lisp_sdn.wire import MapReply, MapRequest
-from lisp_sdn.xtr import adopt, compiler, native, replies, rlocsets, show, topology
+from lisp_sdn.xtr import adopt, compiler, replies, topology
+from lisp_sdn.xtr.assembly import probe_rate
 from lisp_sdn.xtr.brief import TIMER as BRIEFS_TIMER
-from lisp_sdn.xtr.brief import Briefs
-from lisp_sdn.xtr.cache import CacheKey, Entry, MapCache, Via
+from lisp_sdn.xtr.cache import CacheKey, Via
 from lisp_sdn.xtr.etr import TIMER as REGISTER_TIMER
-from lisp_sdn.xtr.etr import Etr
-from lisp_sdn.xtr.express import Express
 from lisp_sdn.xtr.frames import Ethernet, parse_ethernet, parse_ip
-from lisp_sdn.xtr.gateway import Gateway
-from lisp_sdn.xtr.gleaner import Gleaner
 from lisp_sdn.xtr.guard import KIND as GUARD
-from lisp_sdn.xtr.guard import SourceGuard
-from lisp_sdn.xtr.guard_rules import guarding
-from lisp_sdn.xtr.hosts import Host, HostKey, Hosts
-from lisp_sdn.xtr.itr import Itr
-from lisp_sdn.xtr.keeper import CacheKeeper, Record
-from lisp_sdn.xtr.neighbours import Neighbours
-from lisp_sdn.xtr.outbox import Outbox, Owner, XtrAction
-from lisp_sdn.xtr.owners import Owners
-from lisp_sdn.xtr.petr import Petrs
+from lisp_sdn.xtr.keeper import Record
+from lisp_sdn.xtr.outbox import XtrAction
 from lisp_sdn.xtr.pipeline import FROM_TUNNEL, IID_MASK, RE_ENCAPSULATED, Punt
-from lisp_sdn.xtr.program import Program, set_owner
-from lisp_sdn.xtr.queue import Held, HoldQueue, host_eid
-from lisp_sdn.xtr.reachability import Prober
+from lisp_sdn.xtr.queue import Held
 from lisp_sdn.xtr.reconcile import FlowKey, changes_to
 from lisp_sdn.xtr.records import records
 from lisp_sdn.xtr.requests import Forgotten, Order, Sighted, Sign, Verify
 from lisp_sdn.xtr.resume import TIMER as RESUME_TIMER
 from lisp_sdn.xtr.resume import Parts, Resumption
-from lisp_sdn.xtr.roaming import Roaming
-from lisp_sdn.xtr.timers import Timers
-from lisp_sdn.xtr.toobig import TooBig
 from lisp_sdn.xtr.verdicts import SourceVerdict
+from lisp_sdn.xtr.view import View
 
 
-def probe_rate(config: Config) -> float:
-    """RLOC-probes per second of one xTR."""
-    return config.reachability.probes_per_second / max(1, len(config.xtrs))
-
-
-class Xtr:
+class Xtr(View):
     """An xTR that the controller plays on one switch.
 
     Every event method returns actions of `lisp_sdn.actions` and `lisp_sdn.xtr.requests`, to be
     carried out in order. rng: for nonces.
     """
-
-    def __init__(self, settings: XtrSettings, config: Config, rng: random.Random) -> None:
-        limits = config.limits
-        embedded = not settings.map_resolvers
-        self.settings = settings
-        self.connected_since: float | None = None
-        self._limits = limits
-        self._ports: dict[str, PortInfo] = {}
-        self._numbers: dict[str, int] = {}
-        self._mobile = config.subnets_at(settings)
-        self._topology = topology.build(
-            settings, limits, (), roles=native.roles(config, settings), mobile=self._mobile
-        )
-        self._early: deque[PacketIn] = deque(maxlen=limits.held_packets_total)
-        self._resumption: Resumption | None = None
-        self._steps: Iterator[list[RuleChange]] = iter(())
-        self._checked: tuple[str, ...] = ()
-        self._central: frozenset[IPAddress] = frozenset()
-        self._out = Outbox(settings.name, settings.datapath_id)
-        self._timers = Timers()
-        self._hosts = Hosts(limits.map_cache_entries)
-        self._cache = MapCache(limits.map_cache_entries)
-        hold = self._hold = HoldQueue(limits.held_packets_per_eid, limits.held_packets_total)
-        common = (self._out, self._timers, lambda: self._topology)
-        self._neighbours = Neighbours(*common, self._next_hops, limits.neighbour_prime_delay)
-        self.away: set[HostKey] = set()
-        """EIDs of connected subnets, or that were here, which are elsewhere now."""
-        self._gateway = Gateway(
-            *common, self._hosts, hold, limits.pending_resolutions, self.away, self._reassert
-        )
-        self._too_big = TooBig(self._out, lambda: self._topology, self._gateway)
-        petrs = Petrs(settings, config.use_petr)
-        self._keeper = CacheKeeper(self._cache, *common, self._neighbours, petrs, embedded=embedded)
-        self._itr = Itr(
-            settings.name,
-            *common,
-            rng,
-            limits.pending_resolutions,
-            self._keeper,
-            hold,
-            embedded=embedded,
-            actions_of=self._actions_of,
-            reassert=lambda entry: self._reassert(("cache", entry.destination)),
-            tell=self._gateway.tell,
-        )
-        self._keeper.asker = self._itr
-        self._etr = Etr(settings, config, self._out, self._timers)
-        self._gleaner = Gleaner(config.gleaning, self._out, lambda: self._topology, self._keeper)
-        self.guard = SourceGuard(
-            guarding(settings, config),
-            *common,
-            self._hosts,
-            limits.held_packets_per_eid,
-            ask=self._itr.ask_source,
-            glean=self._gleaner.seen,
-            reassert=self._reassert,
-            embedded=embedded,
-        )
-        self._itr.source_known = self.guard.answered
-        self._roaming = Roaming(
-            self._out,
-            lambda: self._topology,
-            self._hosts,
-            self._gateway,
-            self._itr,
-            self._etr,
-            hold,
-            self.away,
-        )
-        self._owners = Owners(
-            lambda: self._topology,
-            self._hosts,
-            self._cache,
-            self._itr.resolutions,
-            hold,
-            limits.held_packets_per_eid,
-            self.guard,
-            self.away,
-        )
-        self._program = Program(self._owners.compile, self._owners.rloc_sets)
-        self._briefs = Briefs(self._cache, self._keeper, self._timers, self._program)
-        self.express = Express(
-            settings.name,
-            self._out,
-            lambda: self._topology,
-            self._hosts,
-            self._cache,
-            self._neighbours,
-            self._itr.resolutions,
-            hold,
-            self._program,
-            self._briefs,
-        )
-        reachability = config.reachability
-        self._prober = Prober(
-            reachability,
-            probe_rate(config),
-            *common,
-            rng,
-            self._probe_targets,
-        )
 
     # --- the switch --------------------------------------------------------------------------
 
@@ -278,20 +145,6 @@ class Xtr:
         self._tell_problems()
         return self._finish()
 
-    def _set_ports(self, ports: Iterable[PortInfo]) -> None:
-        self._ports = {port.name: port for port in ports}
-        for key in self._hosts.renumber(topology.renumbered(self._numbers, self._ports.values())):
-            self._out.touch("host", key)
-        self._topology = topology.build(
-            self.settings,
-            self._limits,
-            self._ports.values(),
-            self._topology.down,
-            self._topology.drained,
-            self._topology.roles,
-            self._mobile,
-        )
-
     # --- reachability ------------------------------------------------------------------------
 
     def rlocs_changed(
@@ -320,27 +173,6 @@ class Xtr:
         self._prober.enable(enabled, answering, silent, now)
         return self._finish()
 
-    def _probe_targets(self) -> dict[IPAddress, EidPrefix]:
-        """The RLOCs that traffic may go to, each with an EID-prefix behind it."""
-        targets: dict[IPAddress, EidPrefix] = {}
-        for rlocs in self._program.live_sets():
-            for rloc in rlocsets.candidates(rlocs, self._topology):
-                if rloc not in targets:
-                    targets[rloc] = self._program.user(rlocs)[1]
-        return targets
-
-    def _reach(self, drained: frozenset[IPAddress]) -> None:
-        """Let RLOC-sets follow: their rules only, however many EIDs are behind them."""
-        before, down = self._topology, self._central | self._prober.down
-        changed = (down ^ before.down) | (drained ^ before.drained)
-        if not changed:
-            return
-        self._topology = replace(before, down=down, drained=drained)
-        every = not changed.isdisjoint(before.rlocs)
-        for rlocs in self._program.live_sets():
-            if every or any(item.rloc in changed for item in rlocs):
-                self._out.dirty[set_owner(rlocs)] = None
-
     def _adopt_hosts(self, ruleset: Ruleset) -> None:
         for host in adopt.hosts(ruleset):
             port = self._topology.port(host.port)
@@ -357,21 +189,6 @@ class Xtr:
             self._checked = problems
             self._tell_problems()
         return self._finish()
-
-    def problems(self) -> tuple[str, ...]:
-        """Why the switch does not forward as configured, one sentence each."""
-        if not self._ports:
-            return ()
-        found = list(self._checked)
-        if self._topology.tunnel_port is None:
-            found.append(f"the switch has no tunnel port {self.settings.tunnel_port!r}")
-        for port in self.settings.eid_ports:
-            if port.name not in self._ports:
-                found.append(f"the switch has no EID-facing port {port.name!r}")
-            elif not self._ports[port.name].up:
-                found.append(f"EID-facing port {port.name!r} is down")
-        found += native.problems(self._topology)
-        return tuple(found)
 
     def _tell_problems(self) -> None:
         for problem in self.problems():
@@ -541,10 +358,6 @@ class Xtr:
         self._itr.answer(nonce, records, now)
         return self._finish()
 
-    def expects(self, nonce: int) -> bool:
-        """Whether a Map-Reply with this nonce is awaited."""
-        return self._itr.resolutions.expects(nonce) or self._prober.expects(nonce)
-
     def mapping_changed(self, eid: EidPrefix, now: float) -> list[XtrAction]:
         """The mapping system's answer for (part of) `eid` may have changed."""
         self._itr.mapping_changed(eid, now)
@@ -583,10 +396,6 @@ class Xtr:
 
     # --- timers ------------------------------------------------------------------------------
 
-    def next_timer(self) -> float | None:
-        """When `handle_timer` must be called; None for never."""
-        return self._timers.next()
-
     def handle_timer(self, now: float) -> list[XtrAction]:
         """Do what is due."""
         actions: list[XtrAction] = []
@@ -622,156 +431,11 @@ class Xtr:
                 self._etr.due(now)
         return [*actions, *self._finish()]
 
-    # --- rules -------------------------------------------------------------------------------
-
     def retire(self) -> list[RuleChange]:
         """The changes that leave no rule of ours on its switch; () when it is not there."""
         installed = self._program.installed
         return [] if installed is None else changes_to(installed, (), (), ())
 
-    def wanted(self) -> Ruleset:
-        """Every rule that the switch should hold: a function of settings, ports and state."""
-        return self._program.wanted(self._owners)
-
-    def rules_for(
-        self,
-        iid: int,
-        source: IPAddress,
-        destination: IPAddress,
-        verified: IPAddress | None = None,
-    ) -> Ruleset:
-        """Those of `wanted` that one packet can meet, however many there are.
-
-        verified: with the verdict of the source guard that this RLOC may send for the source.
-        """
-        rules = self._program.wanted(self._owners.of_packet(iid, source, destination))
-        if verified is None:
-            return rules
-        return replace(rules, flows=rules.flows | self.guard.allowance(iid, source, verified))
-
-    def _finish(self, changes: Sequence[RuleChange] = ()) -> list[XtrAction]:
-        self.guard.hosts_changed([key for kind, key in self._out.dirty if kind == "host"])
-        dirty, self._out.dirty = self._out.dirty, {}
-        for kind, key in dirty:
-            if kind == "cache":
-                self._prober.changed(key)
-        changes = [*changes, *self._program.update(dirty)]
-        rules: list[Action] = []
-        if changes:
-            self._out.counters["rule-changes"] += len(changes)
-            rules.append(ApplyRules(self.settings.datapath_id, tuple(changes)))
-        return self._out.take(rules)
-
-    def _actions_of(self, entry: Entry) -> tuple[RuleAction, ...]:
-        return compiler.direct_actions(entry, self._topology, self._program.number)
-
-    def _reassert(self, owner: Owner) -> None:
-        self._program.forget_owner(owner)
-        self._out.dirty[owner] = None
-
-    def _next_hops(self) -> frozenset[IPAddress]:
-        return frozenset(
-            rloc
-            for rlocs in self._program.live_sets()
-            for rloc in rlocsets.candidates(rlocs, self._topology)
-        )
-
-    def _all_next_hops(self) -> frozenset[IPAddress]:
-        """Also of entries that were taken over and not confirmed yet."""
-        sets = {rlocsets.normalise(locators) for locators in self._cache.locators()}
-        return frozenset(
-            rloc for rlocs in sets for rloc in rlocsets.candidates(rlocs, self._topology)
-        )
-
-    # --- what it shows -----------------------------------------------------------------------
-
-    def source_rloc(self, version: int) -> IPAddress | None:
-        """Our first RLOC of this family."""
-        return self._topology.source_rloc(version)
-
-    @property
-    def topology(self) -> topology.Topology:
-        """What it is attached to now."""
-        return self._topology
-
-    def native_trouble(self, iid: int) -> str | None:
-        """Why it takes no native packets of this instance-ID in, as a reason code."""
-        if not self._out.connected:
-            return "switch-not-connected"
-        if self._topology.tunnel_port is None:
-            return "no-tunnel-port"
-        return native.why_not(iid, self._topology)
-
-    def rloc_status(self, locator: Locator) -> LocatorStatus:
-        """How it sees an RLOC of another."""
-        return show.locator_status(locator, self._topology, self._prober, None)
-
-    def asks_for_others(self, source: EidPrefix) -> bool:
-        """Whether it asks as Proxy-ITR for a packet from this source."""
-        return self._topology.asks_for_others(source.iid, source)
-
-    def serves(self, eid: EidPrefix) -> bool:
-        """Whether it is, or is in, an EID-prefix that we register."""
-        return self._etr.serves(eid)
-
-    def map_cache_entries(self, now: float) -> Iterator[MapCacheEntry]:
-        """The map-cache, resolutions under way included, in no particular order. Lazy."""
-        for entry in self._cache:
-            yield show.cache_entry(entry, self._topology, self._prober)
-        yield from show.unanswered(self._itr.resolutions.misses())
-
-    def cached(self, iid: int, source: IPAddress, destination: IPAddress) -> MapCacheEntry | None:
-        """The map-cache entry for a packet, or the resolution that it would wait for."""
-        entry = self._cache.lookup(iid, source, destination)
-        if entry is not None:
-            return show.cache_entry(entry, self._topology, self._prober)
-        waiting = self._itr.resolutions.miss(host_eid(iid, destination))
-        return show.unanswered([waiting])[0] if waiting is not None else None
-
-    def local_eid(self, iid: int, address: IPAddress) -> Host | None:
-        """The host with this EID, if one was seen here."""
-        return self._hosts.get((iid, address))
-
-    def is_away(self, iid: int, address: IPAddress) -> bool:
-        """Whether it is known that this EID is at another xTR."""
-        return (iid, address) in self.away
-
-    def local_eids(self) -> Iterator[Host]:
-        """The hosts that were seen here, in no particular order."""
-        return iter(self._hosts)
-
-    def cached_answers(self) -> Iterator[CachedAnswer]:
-        """What it has asked for and holds, in no particular order."""
-        for entry in self._cache:
-            yield CachedAnswer(self.settings.name, entry.key, entry.asked)
-
-    def state(self) -> XtrState:
-        """What changes about this xTR."""
-        flows, groups, meters = self._program.counts()
-        return XtrState(
-            connected_since=self.connected_since,
-            problems=self.problems(),
-            rlocs=tuple(
-                show.own_rloc(item.locator, self._topology, self.connected_since)
-                for item in self.settings.rlocs
-            ),
-            ports=tuple(self._ports.values()),
-            map_cache_entries=len(self._cache),
-            pending_resolutions=len(self._itr.resolutions.misses()),
-            held_packets=len(self._hold),
-            flows=flows,
-            groups=groups,
-            meters=meters,
-        )
-
     def take_resolved(self) -> list[float]:
         """When the misses began whose flows were sent since the last call; epoch seconds."""
         return self._itr.take_resolved()
-
-    def counters(self) -> Iterator[Counter]:
-        """Counters of this xTR."""
-        for name, value in sorted(self._out.counters.items()):
-            yield Counter(f"xtr-{name}", value, (("xtr", self.settings.name),))
-        for reason, value in sorted(self.guard.packets.items()):
-            labels = (("reason", str(reason)), ("xtr", self.settings.name))
-            yield Counter("source-guard-packets", value, labels)
