@@ -217,11 +217,14 @@ def test_no_eid_prefix_is_anywhere_else(net: Any) -> None:
         assert "2001:db8:e" not in routes
 
 
-def test_what_is_no_eid_inside_of_the_aggregate_is_told(net: Any) -> None:
-    pings = net.www.ping("10.3.0.1", 2, 0.2)
+@pytest.mark.parametrize(
+    ("target", "gate"), [("10.3.0.1", GATE1), ("2001:db8:ef::1", "2001:db8:18:1::1")]
+)
+def test_what_is_no_eid_inside_of_the_aggregate_is_told(net: Any, target: str, gate: str) -> None:
+    pings = net.www.ping(target, 2, 0.2)
     assert pings.received == 0
-    assert f"From {GATE1}" in pings.text
-    assert "Unreachable" in pings.text
+    assert f"From {gate}" in pings.text
+    assert "nreachable" in pings.text
     assert "not-an-eid" in {
         item["reason"] for item in net.ctl1.rest("GET", "/lisp/v1/refusals").body["items"]
     }
