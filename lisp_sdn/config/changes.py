@@ -28,6 +28,7 @@ LIVE = (
     "reachability",
     "source_guard",
     "gleaning",
+    "mobility",
     "rest.tokens",
 )
 """The parts of a configuration that a reload puts in force; every other one needs a restart."""
