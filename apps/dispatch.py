@@ -93,7 +93,7 @@ class Dispatcher:
         try:
             actions = handler(*arguments, now)
         except Exception as error:
-            self._bug(f"{getattr(handler, '__name__', handler)}: {error!r}")
+            self.bug(f"{getattr(handler, '__name__', handler)}: {error!r}")
         else:
             self.perform(actions, now)
         self.done()
@@ -104,7 +104,7 @@ class Dispatcher:
             try:
                 look()
             except Exception as error:
-                self._bug(f"{getattr(look, '__qualname__', look)}: {error!r}")
+                self.bug(f"{getattr(look, '__qualname__', look)}: {error!r}")
 
     def report(self, *actions: Dropped | Event) -> None:
         """Count, keep and log something that the edges themselves saw."""
@@ -123,7 +123,7 @@ class Dispatcher:
             try:
                 self._perform(action, now)
             except Exception as error:
-                self._bug(f"{type(action).__name__}: {error!r}")
+                self.bug(f"{type(action).__name__}: {error!r}")
 
     def _perform(self, action: Action, now: float) -> None:
         match action:
@@ -152,7 +152,8 @@ class Dispatcher:
             case _:
                 raise TypeError(f"{action!r} is not for the edges")
 
-    def _bug(self, detail: str) -> None:
+    def bug(self, detail: str) -> None:
+        """An exception that nobody expected: log it with its traceback, and count it."""
         LOGGER.exception("internal error in %s", detail)
         # settle only counts it; if even that fails, the traceback above must do.
         self._brain.settle([Dropped("controller", "internal_error", detail)], self.clock())

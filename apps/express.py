@@ -134,9 +134,12 @@ class ExpressEdge:
             return
         self._now = None
         now = self._clock()
-        told = self._lanes.end(now)
-        if told is not None:
-            self._dispatcher.tell(*told, now)
+        try:
+            told = self._lanes.end(now)
+            if told is not None:
+                self._dispatcher.tell(*told, now)
+        except Exception as error:
+            self._dispatcher.bug(f"express: {error!r}")
 
     def handled(self) -> None:
         """All that was read from a switch is handled: what follows every event follows."""

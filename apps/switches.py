@@ -223,7 +223,14 @@ class Switches:
         return True
 
     def _at_once(self, switch: Switch, data: bytes) -> bool:
-        return self._express is not None and self._express.take(switch, data)
+        """Whether the express lane has answered; an exception in it must not end the connection."""
+        try:
+            return self._express is not None and self._express.take(switch, data)
+        except DecodeError:
+            return False
+        except Exception as error:
+            self._dispatcher.bug(f"express: {error!r}")
+            return False
 
     def _read(self) -> None:
         """All that was read from a switch so far is handled."""

@@ -33,7 +33,7 @@ from lisp_sdn.xtr.topology import Topology
 
 TIMER = "briefs"
 
-_BATCH = 200
+_BATCH = 50
 """Entries written out for one timer; the others follow with the next."""
 
 _mapping = unchecked(Mapping)

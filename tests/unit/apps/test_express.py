@@ -153,6 +153,21 @@ def test_a_refused_flow_is_named() -> None:
     edge.switches.down(edge.datapath)
 
 
+def test_an_exception_in_the_lane_leaves_the_packet_to_the_full_path() -> None:
+    edge = Edge(express=True)
+    edge.miss(frame("10.1.0.1", "10.2.0.1"))
+    lane = edge.brain.xtrs["xa"].express
+
+    def fails(*_: object) -> None:
+        raise ZeroDivisionError
+
+    lane.miss = fails  # type: ignore[method-assign, assignment]
+    assert [kind for kind, _ in edge.miss(frame("10.1.0.1", "10.2.1.1"))] == [14, 13]
+    lane.end = fails  # type: ignore[method-assign, assignment]
+    assert [kind for kind, _ in edge.miss(frame("10.1.0.1", "10.2.2.1"))] == [14, 13]
+    assert "internal_error" in {drop.reason for drop in edge.brain.ledger.refusals()}
+
+
 def test_an_eager_socket_reads_all_that_has_come() -> None:
     asked: list[int] = []
 
