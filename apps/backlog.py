@@ -139,13 +139,16 @@ class Backlog:
 
     def _work(self) -> None:
         """Until nothing waits: a slice of misses, then everybody else."""
-        while self._ports:
-            until = perf_counter() + SLICE
-            while self._ports and perf_counter() < until:
-                key, queue = self._ports.popitem(last=False)
-                event = queue.take()
-                if queue:
-                    self._ports[key] = queue
-                self._handle(event)
-            eventlet.sleep(0)
-        self._worker = None
+        try:
+            while self._ports:
+                until = perf_counter() + SLICE
+                while self._ports and perf_counter() < until:
+                    key, queue = self._ports.popitem(last=False)
+                    event = queue.take()
+                    if queue:
+                        self._ports[key] = queue
+                    self._handle(event)
+                eventlet.sleep(0)
+        finally:
+            # Whatever ended it, the next miss begins anew.
+            self._worker = None

@@ -180,3 +180,22 @@ def test_sources() -> None:
     assert source(six) == a.packed
     assert source(miss(host=7).frame) == IPv4Address("10.1.0.7").packed
     assert source(b"short") == b"short"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_miss_that_fails_does_not_end_the_others(capsys: pytest.CaptureFixture[str]) -> None:
+    handled: list[PacketIn] = []
+
+    def handle(event: PacketIn) -> None:
+        if event.in_port == 1:
+            raise RuntimeError("a mistake of ours")
+        handled.append(event)
+
+    waiting = Backlog(handle, lambda event: None)
+    waiting.put(miss(1))
+    waiting.put(miss(2))
+    eventlet.sleep(0)
+    waiting.put(miss(3))
+    eventlet.sleep(0)
+    eventlet.sleep(0)
+    assert [event.in_port for event in handled] == [2, 3]
