@@ -37,7 +37,7 @@ def alt(session: Session, limit: int) -> None:
         out.print(f"! {problem}", style="red", soft_wrap=True)
     out.print()
     table(
-        ("Tunnel", "Address", "Neighbour", "Outer", "State", "BGP", "Routes", "Map-Requests"),
+        ("Tunnel", "Address", "Neighbour", "Remote", "State", "BGP", "Routes", "Map-Requests"),
         (_tunnel_row(entry) for entry in document["tunnels"]),
         "no tunnel: Map-Requests do not travel over the ALT",
     )
@@ -68,12 +68,11 @@ def _alt_fields(document: Entry, now: float) -> list[tuple[str, object]]:
 
 
 def _tunnel_row(entry: Entry) -> tuple[object, ...]:
-    outer = "-" if entry["remote"] is None else f"{entry['local'] or '*'} > {entry['remote']}"
     return (
         entry["port"],
         entry["address"],
         entry["neighbour"],
-        outer,
+        entry["remote"],
         state("up" if entry["up"] else "down"),
         state("up" if entry["session_up"] else "down"),
         entry["routes"],

@@ -106,7 +106,7 @@ def test_show_alt(ctl: Controller) -> None:
     assert ["Announced", "10.1.0.0/16"] in lines
     assert ["Held down", "10.1.0.0/16, withdrawn in 00:01:00"] in lines
     assert "! the bridge has no port gre2" in output
-    tunnel = ["gre1", "10.99.0.1", "10.99.0.2", "* > 192.0.2.7", "up", "up", "2", "7"]
+    tunnel = ["gre1", "10.99.0.1", "10.99.0.2", "192.0.2.7", "up", "up", "2", "7"]
     assert tunnel in lines
     assert ["10.2.0.0/16", "10.99.0.2", "gre1", "64513 64514", "5"] in lines
     document = json.loads(ctl("--json", "show", "alt").stdout)
