@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from lisp_sdn.actions import Action, Dropped, Event, SendControl
-from lisp_sdn.address import Endpoint, IPAddress
+from lisp_sdn.actions import Action, Dropped, Event, MappingChanged, SendControl
+from lisp_sdn.address import EidPrefix, Endpoint, IPAddress
 from lisp_sdn.config import Config, SiteSettings
 from lisp_sdn.errors import AuthError, DecodeError
 from lisp_sdn.wire import MapNotify, MapRegister, auth, decode
@@ -130,11 +130,14 @@ class Registering:
         if key is None:
             detail = f"Map-Notify with nonce {message.nonce:#x}: no such Map-Register is waiting"
             return [Dropped(WHERE, "unexpected_nonce", detail, str(source))]
-        refused = self._forged(message, data, self._pending[key].register)
+        register = self._pending[key].register
+        refused = self._forged(message, data, register)
         if refused is not None:
             return [Dropped(WHERE, refused.reason, f"Map-Notify: {refused}", str(source))]
         del self._pending[key]
-        return self._note(key, heard=True)
+        records = register.records if register.news else ()
+        news = [MappingChanged(r.eid) for r in records if isinstance(r.eid, EidPrefix)]
+        return [*self._note(key, heard=True), *news]
 
     def _asked(self, nonce: int, server: IPAddress) -> _Key | None:
         waiting = self._pending.items()

@@ -35,7 +35,7 @@ class MobilitySettings(Settings):
     twice as long each time that the EID flaps again soon. probe_interval: between two questions, by
     ARP or neighbour discovery, whether an EID with a host route is still there. forward_time: how
     long a place that an EID has left sends on what still arrives there. max_eids: EIDs followed at
-    once.
+    once. max_eids_per_port: of them at one port, so that one port cannot use them all up.
     """
 
     subnets: tuple[MobileSubnet, ...] = ()
@@ -46,6 +46,7 @@ class MobilitySettings(Settings):
     probe_interval: float = Field(default=60.0, ge=1, le=86400)
     forward_time: float = Field(default=300.0, ge=0, le=86400)
     max_eids: int = Field(default=10_000, ge=1)
+    max_eids_per_port: int = Field(default=1_000, ge=1)
 
 
 @dataclass(frozen=True, slots=True)

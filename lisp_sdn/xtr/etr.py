@@ -81,23 +81,26 @@ class Etr:
             eids = [eid for eid, owner in self._host_routes.items() if owner == site]
             self._send(self._with_locators(eids), site)
 
-    def _send(self, records: tuple[EidRecord, ...], site: str | None = None) -> None:
+    def _send(
+        self, records: tuple[EidRecord, ...], site: str | None = None, *, news: bool = False
+    ) -> None:
         """site: of host routes, of which the newest registration counts and no union."""
         for part in split(records):
             self._out.counters["map-registers-out"] += 1
-            self._out.act(Register(self._settings.name, part, site, merge=site is None))
+            merge = site is None
+            self._out.act(Register(self._settings.name, part, site, merge=merge, news=news))
 
     def host_route(self, eid: EidPrefix, site: str | None, now: float) -> None:
         """Register an EID that is here, whatever site it is of; site None: no longer."""
         known = self._host_routes.get(eid)
         if site is not None:
             self._host_routes[eid] = site
-            self._send(self._with_locators((eid,)), site)
+            self._send(self._with_locators((eid,)), site, news=True)
             if self._timers.when(TIMER) is None:
                 self._timers.schedule(TIMER, now + REGISTER_INTERVAL)
         elif known is not None:
             del self._host_routes[eid]
-            self._send((EidRecord(eid, ttl_minutes=0),), known)
+            self._send((EidRecord(eid, ttl_minutes=0),), known, news=True)
 
     def rlocs_changed(self, down: frozenset[IPAddress], now: float) -> None:
         """Tell Map-Servers of others, by the R-bit, which of our RLOCs are down.

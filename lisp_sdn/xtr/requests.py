@@ -29,13 +29,15 @@ class Register:
     """Register these EID-records with a site's Map-Servers (RFC 9301 section 5.6).
 
     site: whose EIDs they are; None: of the xTR's own site. merge: beside what other ETRs register
-    (RFC 9301 section 5.6, M-bit), or instead of it.
+    (RFC 9301 section 5.6, M-bit), or instead of it. news: they come or go with it; our xTRs ask
+    anew when a Map-Server of others has it.
     """
 
     xtr: str
     records: tuple[EidRecord, ...]
     site: str | None = None
     merge: bool = True
+    news: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -389,8 +389,9 @@ def test_slow_moves_are_no_flapping(network: MobileNetwork) -> None:
     assert "eid.held-down" not in network.kinds()
 
 
-def test_there_are_at_most_so_many(network: MobileNetwork) -> None:
-    network = MobileNetwork(CONFIG.replace("mobility: {", "mobility: {max_eids: 2, "))
+@pytest.mark.parametrize("bound", ["max_eids", "max_eids_per_port"])
+def test_there_are_at_most_so_many(bound: str) -> None:
+    network = MobileNetwork(CONFIG.replace("mobility: {", f"mobility: {{{bound}: 2, "))
     hosts = [network.host("xa", f"10.1.0.{n}", f"02:00:00:00:01:0{n}") for n in (1, 2, 3)]
     peer = network.host("xb", "10.2.0.1", "02:00:00:00:02:01")
     for host in hosts:
@@ -400,6 +401,21 @@ def test_there_are_at_most_so_many(network: MobileNetwork) -> None:
     network.say(peer, "10.1.0.3", b"back")
     network.advance(1)
     assert packets(hosts[2]) == [b"back"], "at home it works, it only cannot roam"
+
+
+def test_who_left_makes_room_at_a_port(network: MobileNetwork) -> None:
+    network = MobileNetwork(CONFIG.replace("mobility: {", "mobility: {max_eids_per_port: 1, "))
+    for n in range(1, 4):
+        host = network.host("xa", f"10.1.0.{n}", f"02:00:00:00:01:0{n}")
+        network.say(host, "10.2.0.1")
+        assert network.place(host) == "xa"
+        if n == 2:
+            network.unplug(host)
+            network.idle_out("xa", "'10.1.0.2'")
+            continue
+        network.plug(host, "xb" if n == 1 else "xc")
+        network.say(host, "10.2.0.1")
+    assert "mobile-eids-full" not in {drop.reason for drop in network.drops}
 
 
 # --- stretched subnets -----------------------------------------------------------------------

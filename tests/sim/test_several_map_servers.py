@@ -10,16 +10,26 @@ from typing import Any
 
 import pytest
 
-from lisp_sdn.actions import Action, Dropped, Event, ReadRules, SendControl, SwitchConnected
+from lisp_sdn.actions import (
+    Action,
+    Dropped,
+    Event,
+    MappingChanged,
+    ReadRules,
+    SendControl,
+    SwitchConnected,
+)
 from lisp_sdn.address import EidPrefix, Endpoint, IPAddress
 from lisp_sdn.config import Config
 from lisp_sdn.controller import Controller
 from lisp_sdn.mapping.store import MemoryStore
 from lisp_sdn.mapping.system import MapSystem
-from lisp_sdn.model import RegisteredPolicy
+from lisp_sdn.model import Locator, Mapping, RegisteredPolicy
+from lisp_sdn.registering import Registering
 from lisp_sdn.rules import Ruleset
 from lisp_sdn.wire import (
     Ecm,
+    EidRecord,
     MapNotify,
     MapRegister,
     MapReply,
@@ -28,7 +38,7 @@ from lisp_sdn.wire import (
     auth,
     decode,
 )
-from lisp_sdn.xtr.requests import Resolve
+from lisp_sdn.xtr.requests import Register, Resolve
 
 ONE, TWO = ipaddress.ip_address("192.0.2.53"), ipaddress.ip_address("192.0.2.54")
 US = ipaddress.ip_address("192.0.2.10")
@@ -238,3 +248,39 @@ def test_a_map_notify_that_is_not_authentic_acknowledges_nothing() -> None:
         assert [a.reason for a in actions if isinstance(a, Dropped)] == [reason]
     world.advance(40)
     assert world.told("registration.unanswered") == [str(ONE)]
+
+
+# --- host routes -------------------------------------------------------------------------
+
+
+def test_host_routes_are_registered_at_map_servers_of_others_for_the_site_of_the_eid() -> None:
+    """Signed with the key of the EID's own site; our xTRs ask anew once it is acknowledged."""
+    home = {**SITE, "eid_prefixes": [{"prefix": "10.1.0.0/16", "accept_more_specifics": True}]}
+    away = {
+        "name": "right",
+        "authentication_keys": [{"key": "another"}],
+        "eid_prefixes": [{"prefix": "10.2.0.0/16"}],
+    }
+    config = Config.model_validate({"sites": [home, away], "xtrs": [{**XTR, "site": "right"}]})
+    server = World._server(Config.model_validate({"sites": [home, away]}))
+    us = Registering(config, lambda xtr, site: (0xA1, len(site.name)))
+    eid = EidPrefix.from_text("10.1.0.7/32")
+    mapping = Mapping(eid).with_locators((Locator(ipaddress.ip_address("198.51.100.1")),))
+    routes = (EidRecord.from_mapping(mapping), EidRecord(eid, ttl_minutes=0))
+    for number, record in enumerate(routes):
+        now = NOW + number
+        (sent, _) = us.send(Register("xa", (record,), "left", merge=False, news=True), now)
+        assert isinstance(sent, SendControl)
+        (notify,) = [
+            action
+            for action in server.receive(sent.data, Endpoint(US, 4342), now)
+            if isinstance(action, SendControl)
+        ]
+        answered = us.notified(notify.data, Endpoint(ONE, 4342), now)
+        assert MappingChanged(eid) in answered
+        assert (server.inventory.mapping(eid) is None) == (record.ttl_minutes == 0)
+    refresh, _ = us.send(Register("xa", (routes[0],), "left", merge=False), NOW + 9)
+    assert isinstance(refresh, SendControl)
+    answers = server.receive(refresh.data, Endpoint(US, 4342), NOW + 9)
+    (notify,) = [action for action in answers if isinstance(action, SendControl)]
+    assert MappingChanged(eid) not in us.notified(notify.data, Endpoint(ONE, 4342), NOW + 9)

@@ -8,15 +8,23 @@ and answers keeps it, and from then on every newcomer waits until the old place 
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 
 from lisp_sdn.actions import Dropped, Event
-from lisp_sdn.address import EidPrefix, IPAddress
+from lisp_sdn.address import IPAddress
 from lisp_sdn.config import Config, Subnet
-from lisp_sdn.views import Counter, MobileEid, MobileState
+from lisp_sdn.mobility.directory import (
+    Directory,
+    Entry,
+    Place,
+    mobile_ports,
+    place_of,
+    subnet_of,
+)
+from lisp_sdn.mobility.ports import TIMER as SEEK_TIMER
+from lisp_sdn.mobility.ports import PortWatch
+from lisp_sdn.views import Counter, MobileEid
 from lisp_sdn.xtr.damping import Damping
 from lisp_sdn.xtr.hosts import Host, HostKey
 from lisp_sdn.xtr.requests import (
@@ -45,63 +53,7 @@ CHALLENGE_INTERVAL = 1.0
 GONE_INTERVAL = 1.0
 """Seconds between two questions before a host route goes; a busy host may take its time."""
 
-SEEK_AGAIN = (0.02, 0.05, 0.1, 0.2, 0.5)
-"""Seconds between the questions at a port that came up: the host may not hear the first."""
-
-SEEK_TIME = 3.0
-"""Seconds between the ends of one move: a port that goes down, and one that comes up."""
-
-SEEK_AT_MOST = 64
-"""EIDs asked for at a port that came up."""
-
 Decision = Order | Event | Dropped
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a host is: xTR, name of the port, its MAC address."""
-
-    xtr: str
-    port: str
-    mac: str
-
-    def __str__(self) -> str:
-        return f"{self.xtr} {self.port} {self.mac}"
-
-
-@dataclass(slots=True)
-class Entry:
-    """What is known of one EID; times are epoch seconds.
-
-    since: when it came to its place; seen: last sign of it there. moves: all of them; recent: times
-    of those that count for hold-down, held_until: no other before. previous: the place that is
-    being asked after a move. contender: a newcomer that waits for the answer of the place.
-    contested: until when newcomers wait; challenged: when one was last. asked: questions to the
-    previous place or about a contender, silent: to its own place, without an answer.
-    """
-
-    subnet: Subnet
-    place: Place
-    host: Host
-    since: float
-    seen: float
-    damping: Damping
-    routed: bool = False
-    moves: int = 0
-    recent: list[float] = field(default_factory=list)
-    held_until: float = 0.0
-    previous: Entry | None = None
-    contender: Sighted | None = None
-    contested: float = 0.0
-    duplicate: Place | None = None
-    challenged: float = 0.0
-    asked: int = 0
-    silent: int = 0
-
-
-def place_of(sighted: Sighted) -> Place:
-    """Where an EID was seen."""
-    return Place(sighted.xtr, sighted.port, sighted.host.mac)
 
 
 class Mobility:
@@ -115,17 +67,15 @@ class Mobility:
         self._connected = connected
         self._settings = config.mobility
         self._subnets = config.mobile_subnets
-        self._entries: dict[HostKey, Entry] = {}
+        self._directory = Directory()
         self._left: dict[HostKey, dict[str, None]] = {}
         self._timers = Timers()
+        self._watch = PortWatch(mobile_ports(config), self._directory, self._timers)
         self._tally: Tally[str] = Tally()
-
-        self._moved: list[HostKey] = []
-        self._down: set[tuple[str, str]] = set()
-        self._came_up: dict[tuple[str, str], float] = {}
+        self._moved: list[Entry] = []
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._directory)
 
     # --- another configuration ---------------------------------------------------------------
 
@@ -133,36 +83,29 @@ class Mobility:
         """Let go of what may not roam any more under another configuration, while its xTRs are
         there still.
         """
-        ports = {
-            (xtr.name, port.name)
-            for xtr in config.xtrs
-            for port in xtr.eid_ports
-            if port.allow_mobility
-        }
-        decisions: list[Decision] = []
-        self._moved = []
-        for key, entry in list(self._entries.items()):
-            subnet = _subnet_of(key, config.mobile_subnets)
-            if subnet is None or (entry.place.xtr, entry.place.port) not in ports:
-                decisions += self._remove(key, entry)
-            elif subnet != entry.subnet:
-                self._moved.append(key)
         self._config, self._settings = config, config.mobility
-        self._subnets = config.mobile_subnets
+        self._subnets, self._watch.ports = config.mobile_subnets, mobile_ports(config)
+        self._moved.clear()
+        decisions: list[Decision] = []
+        for entry in list(self._directory):
+            subnet = subnet_of(entry.host.key, self._subnets)
+            if subnet is None or entry.place.port_name not in self._watch.ports:
+                decisions += self._remove(entry)
+            elif subnet != entry.subnet:
+                self._moved.append(entry)
         return decisions
 
     def come(self, now: float) -> list[Decision]:
         """Go on under that configuration, when its xTRs are there."""
         decisions: list[Decision] = []
-        for key in self._moved:
-            entry = self._entries[key]
-            entry.subnet = _subnet_of(key, self._subnets) or entry.subnet
+        for entry in self._moved:
+            entry.subnet = subnet_of(entry.host.key, self._subnets) or entry.subnet
             at = Sighted(entry.place.xtr, entry.place.port, entry.host, Sign.ADOPTED)
             routed = entry.routed
             decisions += self._settle(entry, at, now)
             if routed and not entry.routed:
-                decisions.append(HostRoute(entry.place.xtr, EidPrefix.host(*key), None))
-        self._moved = []
+                decisions.append(HostRoute(entry.place.xtr, entry.eid, None))
+        self._moved.clear()
         return decisions
 
     # --- what xTRs report --------------------------------------------------------------------
@@ -177,11 +120,11 @@ class Mobility:
 
     def _sighted(self, sighted: Sighted, now: float) -> Iterator[Decision]:
         key, place = sighted.host.key, place_of(sighted)
-        subnet = self._subnet(key)
+        subnet = subnet_of(key, self._subnets)
         if subnet is None:
             yield self._refuse("eid-not-mobile", sighted)
             return
-        entry = self._entries.get(key)
+        entry = self._directory.get(key)
         if entry is None:
             yield from self._appeared(sighted, subnet, now)
         elif entry.place == place:
@@ -198,9 +141,6 @@ class Mobility:
         else:
             yield from self._move(entry, sighted, now)
 
-    def _subnet(self, key: HostKey) -> Subnet | None:
-        return _subnet_of(key, self._subnets)
-
     def _refuse(self, reason: str, sighted: Sighted) -> Dropped:
         self._tally["sightings-refused"] += 1
         return Dropped(WHERE, reason, f"{_text(sighted.host.key)} at {place_of(sighted)}")
@@ -208,14 +148,14 @@ class Mobility:
     # --- coming and going --------------------------------------------------------------------
 
     def _appeared(self, sighted: Sighted, subnet: Subnet, now: float) -> Iterator[Decision]:
-        if len(self._entries) >= self._settings.max_eids:
+        if not self._directory.has_room((sighted.xtr, sighted.port), self._settings):
             yield self._refuse("mobile-eids-full", sighted)
             if sighted.xtr in subnet.homes and not subnet.stretched:
                 yield Admit(sighted.xtr, sighted.host, sighted.held)
             return
         damping = Damping(self._settings.hold_down, self._settings.hold_down_limit)
         entry = Entry(subnet, place_of(sighted), sighted.host, now, now, damping)
-        self._entries[sighted.host.key] = entry
+        self._directory.add(entry)
         yield from self._settle(entry, sighted, now)
         if entry.routed and sighted.sign is not Sign.ADOPTED:
             yield self._event("eid.appeared", entry, sign=sighted.sign.value)
@@ -223,7 +163,7 @@ class Mobility:
     def _still_there(self, entry: Entry, sighted: Sighted, now: float) -> Iterator[Decision]:
         entry.seen, entry.silent = now, 0
         contender, entry.contender = entry.contender, None
-        if contender is not None and sighted.sign is Sign.ANSWER:
+        if contender is not None:
             self._timers.cancel(("contender", sighted.host.key))
             yield from self._duplicate(entry, place_of(contender), now)
             yield self._refuse("eid-duplicate", contender)
@@ -239,25 +179,26 @@ class Mobility:
         if len(entry.recent) >= settings.max_moves:
             yield from self._hold_down(entry, sighted, now)
             return
-        old = Entry(entry.subnet, entry.place, entry.host, entry.since, entry.seen, entry.damping)
+        old = entry.place
+        entry.previous = (old, entry.since)
         entry.recent.append(now)
         entry.moves += 1
         self._tally["moves"] += 1
-        entry.previous = old
         yield from self._change_place(entry, sighted, now)
-        yield self._event("eid.moved", entry, was=str(old.place), sign=sighted.sign.value)
+        yield self._event("eid.moved", entry, was=str(old), sign=sighted.sign.value)
         entry.asked = 0
         yield from self._ask_previous(entry, key, now)
 
     def _change_place(self, entry: Entry, sighted: Sighted, now: float) -> Iterator[Decision]:
         """To the place of a sighting, away from the one where it is."""
         key, old, routed = sighted.host.key, entry.place, entry.routed
-        entry.place, entry.since, entry.seen = place_of(sighted), now, now
+        self._directory.move(entry, place_of(sighted))
+        entry.since = entry.seen = now
         yield from self._settle(entry, sighted, now)
         if old.xtr == sighted.xtr:
             return
         if routed:
-            yield HostRoute(old.xtr, EidPrefix.host(*key), None)
+            yield HostRoute(old.xtr, entry.eid, None)
         if old.xtr not in entry.subnet.homes:
             self._left.setdefault(key, {})[old.xtr] = None
             self._timers.schedule(("left", (key, old.xtr)), now + self._settings.forward_time)
@@ -277,7 +218,7 @@ class Mobility:
         else:
             owner = self._config.owner(subnet.eid)
             assert owner is not None
-            yield HostRoute(xtr, EidPrefix.host(*key), owner[0].name)
+            yield HostRoute(xtr, entry.eid, owner[0].name)
             self._timers.schedule(("alive", key), now + self._settings.probe_interval)
         for home in subnet.homes:
             if home != xtr:
@@ -294,29 +235,30 @@ class Mobility:
         if not left:
             del self._left[key]
 
-    def _remove(self, key: HostKey, entry: Entry) -> Iterator[Decision]:
+    def _remove(self, entry: Entry) -> Iterator[Decision]:
         """Nobody is known to have the EID any more."""
-        del self._entries[key]
+        key = entry.host.key
+        self._directory.remove(entry)
         for name in ("alive", "asked", "contender", "held"):
             self._timers.cancel((name, key))
         if entry.routed:
-            yield HostRoute(entry.place.xtr, EidPrefix.host(*key), None)
+            yield HostRoute(entry.place.xtr, entry.eid, None)
         for xtr in {entry.place.xtr, *entry.subnet.homes, *self._left.get(key, {})}:
             yield Leave(xtr, key, away=False)
         for xtr in list(self._left.get(key, {})):
             self._forget_left(key, xtr)
 
     def _forgotten(self, report: Forgotten, now: float) -> Iterator[Decision]:
-        entry = self._entries.get(report.key)
+        entry = self._directory.get(report.key)
         if entry is not None and entry.place.xtr == report.xtr:
-            yield from self._remove(report.key, entry)
+            yield from self._remove(entry)
 
     def _sought(self, sought: Sought) -> Iterator[Decision]:
         """Somebody at one site of a stretched subnet wants an EID that is not there."""
-        subnet = self._subnet(sought.key)
+        subnet = subnet_of(sought.key, self._subnets)
         if subnet is None or not subnet.stretched:
             return
-        entry = self._entries.get(sought.key)
+        entry = self._directory.get(sought.key)
         if entry is not None:
             yield Ask(entry.place.xtr, sought.key, entry.place.port)
             return
@@ -327,52 +269,16 @@ class Mobility:
     # --- ports -------------------------------------------------------------------------------
 
     def port(self, xtr: str, name: str, *, up: bool, now: float) -> list[Decision]:
-        """A port came, went, or changed its link state.
-
-        A host that says nothing after it was plugged in is found by asking: EIDs of ports that are
-        down are asked for at ports that came up.
-        """
-        iid = self._mobile_ports().get((xtr, name))
-        if iid is None:
-            return []
-        place = (xtr, name)
-        if not up:
-            self._down.add(place)
-            decisions: list[Decision] = []
-            for other in [p for p, since in self._came_up.items() if now - since < SEEK_TIME]:
-                decisions += self._seek(other, 0, now)
-            return decisions
-        self._down.discard(place)
-        self._came_up[place] = now
-        return self._seek(place, 0, now)
-
-    def _mobile_ports(self) -> dict[tuple[str, str], int]:
-        return {
-            (xtr.name, port.name): port.iid
-            for xtr in self._config.xtrs
-            for port in xtr.eid_ports
-            if port.allow_mobility
-        }
-
-    def _seek(self, place: tuple[str, str], attempt: int, now: float) -> list[Decision]:
-        """Ask at a port that came up for EIDs whose port is down."""
-        iid = self._mobile_ports().get(place)
-        lost = (
-            key
-            for key, entry in self._entries.items()
-            if key[0] == iid and (entry.place.xtr, entry.place.port) in self._down - {place}
-        )
-        keys = list(itertools.islice(lost, SEEK_AT_MOST)) if self._down else []
-        if attempt < len(SEEK_AGAIN) and now - self._came_up.get(place, 0.0) < SEEK_TIME:
-            self._timers.schedule(("seek", (place, attempt + 1)), now + SEEK_AGAIN[attempt])
-        return [Ask(place[0], key, place[1]) for key in keys]
+        """A port came, went, or changed its link state."""
+        return [*self._watch.changed((xtr, name), now, up=up)]
 
     # --- duplicates --------------------------------------------------------------------------
 
     def _ask_previous(self, entry: Entry, key: HostKey, now: float) -> Iterator[Decision]:
         """Does somebody still answer where the EID came from?"""
         assert entry.previous is not None
-        yield Ask(entry.previous.place.xtr, key, entry.previous.place.port)
+        place, _ = entry.previous
+        yield Ask(place.xtr, key, place.port)
         self._timers.schedule(("asked", key), now + ASK_INTERVAL)
 
     def _left_behind(self, entry: Entry, place: Place) -> bool:
@@ -380,13 +286,13 @@ class Mobility:
 
         It can where the port that it is at now has gone down again.
         """
-        if entry.previous is None or entry.previous.place != place:
+        if entry.previous is None or entry.previous[0] != place:
             return False
-        return (entry.place.xtr, entry.place.port) not in self._down
+        return not self._watch.is_down(entry.place)
 
     def _old_place(self, entry: Entry, sighted: Sighted, now: float) -> Iterator[Decision]:
-        old = entry.previous
-        assert old is not None
+        assert entry.previous is not None
+        _, since = entry.previous
         if sighted.sign is not Sign.ANSWER:
             # Sent before the move, or by a duplicate that will answer in a moment.
             yield self._refuse("eid-just-moved", sighted)
@@ -394,7 +300,7 @@ class Mobility:
         newcomer, entry.previous = entry.place, None
         self._timers.cancel(("asked", sighted.host.key))
         yield from self._change_place(entry, sighted, now)
-        entry.since = old.since
+        entry.since = since
         yield from self._duplicate(entry, newcomer, now)
 
     def _duplicate(self, entry: Entry, newcomer: Place, now: float) -> Iterator[Decision]:
@@ -445,14 +351,14 @@ class Mobility:
         """Ask again, and act on silence."""
         decisions: list[Decision] = []
         for kind, key in self._timers.due(now):
-            if kind == "seek":
-                place, attempt = key
-                decisions += self._seek(place, attempt, now)
+            if kind == SEEK_TIMER:
+                port, attempt = key
+                decisions += self._watch.seek(port, attempt, now)
                 continue
             if kind == "left":
                 decisions += self._left_long_ago(*key)
                 continue
-            entry = self._entries.get(key)
+            entry = self._directory.get(key)
             if entry is None:
                 continue
             if kind == "asked":
@@ -507,7 +413,7 @@ class Mobility:
             return
         self._tally["gone"] += 1
         yield self._event("eid.gone", entry, silent_for=round(now - entry.seen, 3))
-        yield from self._remove(key, entry)
+        yield from self._remove(entry)
 
     # --- what it shows -----------------------------------------------------------------------
 
@@ -517,45 +423,18 @@ class Mobility:
 
     def eids(self, now: float) -> Iterator[MobileEid]:
         """Every EID that is followed, in no particular order."""
-        for entry in self._entries.values():
-            yield self._view(entry, now)
+        for entry in self._directory:
+            yield entry.view(now)
 
     def eid(self, iid: int, address: IPAddress, now: float) -> MobileEid | None:
         """One of them."""
-        entry = self._entries.get((iid, address))
-        return None if entry is None else self._view(entry, now)
-
-    def _view(self, entry: Entry, now: float) -> MobileEid:
-        state = MobileState.AWAY if entry.routed else MobileState.HOME
-        if entry.routed and entry.subnet.stretched and entry.place.xtr in entry.subnet.homes:
-            state = MobileState.STRETCHED
-        if now < entry.held_until:
-            state = MobileState.HELD_DOWN
-        elif now < entry.contested:
-            state = MobileState.DUPLICATE
-        return MobileEid(
-            EidPrefix.host(*entry.host.key),
-            entry.place.xtr,
-            entry.place.port,
-            entry.place.mac,
-            state,
-            entry.subnet.homes,
-            entry.since,
-            entry.seen,
-            entry.moves,
-            entry.held_until if now < entry.held_until else None,
-            str(entry.duplicate) if now < entry.contested else None,
-        )
+        entry = self._directory.get((iid, address))
+        return None if entry is None else entry.view(now)
 
     def counters(self) -> Iterator[Counter]:
         """How often what happened."""
         for name in ("moves", "duplicates", "held-down", "gone", "sightings-refused"):
             yield Counter(f"mobility-{name}", self._tally[name])
-
-
-def _subnet_of(key: HostKey, subnets: Iterable[Subnet]) -> Subnet | None:
-    iid, address = key
-    return next((subnet for subnet in subnets if subnet.holds(iid, address)), None)
 
 
 def _text(key: HostKey) -> str:
