@@ -28,6 +28,7 @@ from lisp_sdn.reloading import Reloading
 from lisp_sdn.rules import Ruleset
 from lisp_sdn.senders import Senders
 from lisp_sdn.trace import Endpoint, Packet, Trace, Tracer
+from lisp_sdn.unreachable import unreachable
 from lisp_sdn.views import (
     Counter,
     Distribution,
@@ -107,6 +108,7 @@ class Management:
             registrations=self._inventory.registrations_now,
             last_event=self._ledger.last_event,
             problems=tuple(self._problems()),
+            unreachable=unreachable(self._controller.xtrs.values()),
         )
 
     @property

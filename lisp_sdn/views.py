@@ -20,7 +20,8 @@ class Status:
     """The controller as a whole.
 
     started: when. mappings, registrations: entries now. last_event: id of the newest event, 0
-    when there was none. problems: what an operator should mend, one sentence each.
+    when there was none. problems: what an operator should mend, one sentence each. unreachable:
+    RLOCs that lost their uplink or answer no RLOC-probes, one sentence each.
     """
 
     started: float
@@ -28,6 +29,7 @@ class Status:
     registrations: int = 0
     last_event: int = 0
     problems: tuple[str, ...] = ()
+    unreachable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

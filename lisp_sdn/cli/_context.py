@@ -17,7 +17,7 @@ from lisp_sdn.cli._client import Client, Refused, Unreachable
 P = ParamSpec("P")
 R = TypeVar("R")
 
-OK, REFUSED, USAGE, UNREACHABLE = 0, 1, 2, 3
+OK, REFUSED, USAGE, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 @dataclass
@@ -57,6 +57,9 @@ def command(function: Callable[Concatenate[Session, P], R]) -> Callable[P, R]:
             raise Failed(str(error), UNREACHABLE) from None
         except FileExistsError as error:
             raise Failed(f"{error.filename} exists already", USAGE) from None
+        except KeyboardInterrupt:
+            # How `watch` ends: nothing to complain about.
+            raise SystemExit(INTERRUPTED) from None
 
     return run  # type: ignore[return-value]
 

@@ -32,10 +32,11 @@ def print_json(document: object) -> None:
 
 def print_json_list(items: Iterable[object]) -> None:
     """A JSON array, one element a line; a million elements need no more memory than one."""
-    sys.stdout.write("[")
-    for count, item in enumerate(items):
-        sys.stdout.write((",\n " if count else "\n ") + json.dumps(item))
-    sys.stdout.write("\n]\n")
+    count = 0
+    for count, item in enumerate(items, 1):
+        sys.stdout.write(("[\n " if count == 1 else ",\n ") + json.dumps(item))
+    # Only now: when the first answer is a refusal, nothing was printed.
+    sys.stdout.write("\n]\n" if count else "[\n]\n")
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> None:

@@ -15,7 +15,8 @@ def source_guard_lines(
 ) -> Iterator[Text]:
     """A headline and the verdicts of one xTR. now: epoch seconds."""
     listed = list(entries)
-    yield Text(f"Source guard of xTR {xtr}, mode {mode}: {len(listed) or 'no'} verdicts", "bold")
+    noun = "verdict" if len(listed) == 1 else "verdicts"
+    yield Text(f"Source guard of xTR {xtr}, mode {mode}: {len(listed) or 'no'} {noun}", "bold")
     origins = [entry["port"] or entry["rloc"] for entry in listed]
     eids = max((len(entry["eid"]) for entry in listed), default=0)
     width = max(map(len, origins), default=0)

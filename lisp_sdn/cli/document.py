@@ -35,6 +35,7 @@ the brackets. Host bits are an error.
 | 1 | refused, not found, or a file with mistakes; the reason is on standard error |
 | 2 | wrong use |
 | 3 | the controller cannot be reached |
+| 130 | interrupted, as `watch` ends |
 
 `eval "$(lispctl completion bash)"` completes commands and options; `zsh` and `fish` likewise.
 

@@ -1,6 +1,7 @@
 """`lispctl`: look into a running controller and change what can be changed while it runs.
 
-Exit status: 0 done, 1 refused or not found, 2 wrong use, 3 the controller cannot be reached.
+Exit status: 0 done, 1 refused or not found, 2 wrong use, 3 the controller cannot be reached,
+130 interrupted.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from click.shell_completion import get_completion_class
 import lisp_sdn
 from lisp_sdn.cli._client import Client, Waiting, segment
 from lisp_sdn.cli._context import REFUSED, USAGE, Failed, Session, command
-from lisp_sdn.cli._output import console, fields, print_json, uptime
+from lisp_sdn.cli._output import console, fields, print_json, seconds_since, uptime
 from lisp_sdn.cli.lispctl_alt import alt, bgp
 from lisp_sdn.cli.lispctl_change import clear, mapping, resolve
 from lisp_sdn.cli.lispctl_history import read_events
@@ -77,7 +78,8 @@ def main(
 ) -> None:
     """Look into a running LISP controller, and change what can be changed while it runs.
 
-    Exit status: 0 done, 1 refused or not found, 2 wrong use, 3 the controller cannot be reached.
+    Exit status: 0 done, 1 refused or not found, 2 wrong use, 3 the controller cannot be reached,
+    130 interrupted.
     """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.netloc or parts.username:
@@ -168,8 +170,25 @@ def status(session: Session) -> None:
         ]
     )
     out = console()
-    for problem in document["problems"]:
+    for problem in [*document["problems"], *document["unreachable"]]:
         out.print(f"! {problem}", style="red", soft_wrap=True)
+    _recently_refused(session)
+
+
+RECENT = 600.0
+"""Seconds that a refusal is news for `lispctl status`."""
+
+
+def _recently_refused(session: Session) -> None:
+    newest = session.client.get("/refusals", limit=3)["items"]
+    recent = [
+        f"{entry['reason']} ({entry['where']}, {entry['count']} in all)"
+        for entry in newest
+        if (seconds_since(entry["last_seen"], session.now) or 0) < RECENT
+    ]
+    if recent:
+        told = ", ".join(recent)
+        console().print(f"! refused lately, see lispctl show refusals: {told}", soft_wrap=True)
 
 
 DUMPED = (
@@ -179,8 +198,16 @@ DUMPED = (
     "/xtrs",
     "/mappings",
     "/registrations",
+    "/mobile-eids",
     "/policies",
     "/policies/history",
+    "/policies/balance",
+    "/interworking",
+    "/alt",
+    "/alt/routes",
+    "/bgp",
+    "/configuration",
+    "/trace/endpoints",
     "/refusals",
     "/counters",
 )

@@ -25,22 +25,28 @@ POLL = 1.0
 @command
 def refusals(session: Session, /, limit: int, **query: object) -> None:
     """Show what was dropped or refused, and why: look here when something does not work."""
-    listing(
-        session,
-        "/refusals",
-        ("Last", "Count", "Where", "Reason", "Source", "Detail"),
-        lambda entry: (
+    hints: dict[str, str] = {}
+
+    def row(entry: Entry) -> tuple[object, ...]:
+        if entry["hint"]:
+            hints.setdefault(entry["reason"], entry["hint"])
+        return (
             uptime(entry["last_seen"], session.now),
             entry["count"],
             entry["where"],
             entry["reason"],
             entry["source"],
             entry["detail"],
-        ),
-        empty="nothing was refused",
-        limit=limit,
-        query=query,
-    )
+        )
+
+    columns = ("Last", "Count", "Where", "Reason", "Source", "Detail")
+    empty = "nothing was refused"
+    listing(session, "/refusals", columns, row, empty=empty, limit=limit, query=query)
+    out = console()
+    if hints:
+        out.print()
+    for reason, hint in hints.items():
+        out.print(f"{reason}: {hint}", soft_wrap=True)
 
 
 @show.command()

@@ -312,6 +312,8 @@ def map_cache(
         print_json_list(itertools.chain.from_iterable(lists))
         return
     out = console()
+    if not names:
+        out.print("no xTR is configured")
     for name in names:
         entries = at_most(client.pages(_path(name), **query), limit)
         first = next(entries, None)
@@ -342,6 +344,8 @@ def source_guard(
         print_json_list(itertools.chain.from_iterable(lists))
         return
     out = console()
+    if not names:
+        out.print("no xTR is configured")
     for name, path in paths.items():
         mode = client.get(path, limit=1)["mode"]
         entries = at_most(client.pages(path, **query), limit)

@@ -355,7 +355,7 @@ class _Walk:
             reason = "not-an-eid"
         elif outcome.table in (TableId.MAP_CACHE, TableId.SPREAD):
             text += ": no RLOC of the entry can carry traffic now" + _states(cached)
-            reason, suggestion = "no-rloc-up", "lispctl show map-cache; lispctl show xtr"
+            reason, suggestion = "no-rloc-up", "lispctl status; lispctl show topology"
         self.journal.stop(StepName.FLOW_TABLES, text, reason, suggestion, outcome.details)
 
 

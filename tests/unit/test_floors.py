@@ -47,6 +47,7 @@ FLOORS = {
     "alt": 7,
     "policing": 8,
     "trace": 8,
+    "unreachable": 8,
     "alt_router": 8,
     "registering": 8,
     "mobility": 8,

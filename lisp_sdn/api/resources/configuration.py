@@ -83,8 +83,7 @@ def _judged() -> Iterator[None]:
         yield
     except ConfigError as error:
         details: list[Detail] = [
-            {"pointer": f"#/{path}", "detail": f"{path}: {message}"}
-            for path, message in error.problems
+            {"pointer": f"#/{path}", "detail": message} for path, message in error.problems
         ]
         text = f"{error.source} has mistakes, nothing was changed"
         raise Problem("invalid", text, details) from None

@@ -26,7 +26,10 @@ STATUS_TAG, SITES_TAG, XTRS_TAG = "status", "sites", "xtrs"
 
 
 class StatusModel(Model):
-    """The controller as a whole. problems: what an operator should mend."""
+    """The controller as a whole. problems: what an operator should mend.
+
+    unreachable: RLOCs that lost their uplink or answer no RLOC-probes, a sentence each.
+    """
 
     started: TimeField
     sites: int
@@ -41,6 +44,7 @@ class StatusModel(Model):
     listen_control: list[str]
     listen_rest: str
     problems: list[str]
+    unreachable: list[str]
 
 
 class EidPrefixModel(Model):
@@ -177,6 +181,7 @@ def get_status(call: Call[NoQuery, None]) -> Reply:
             listen_control=[str(endpoint) for endpoint in config.control.listen],
             listen_rest=str(config.rest.listen),
             problems=list(status.problems),
+            unreachable=list(status.unreachable),
         )
     )
 

@@ -122,6 +122,7 @@ class FakeBackend:
         self.refused: list[Refusal] = []
         self.counts: list[Counter] = []
         self.problems: list[str] = []
+        self.unreachable: list[str] = []
         self.ruleset = Ruleset()
         self.exchanged: list[Exchange] = []
         self.asked: list[tuple[EidPrefix, Requester]] = []
@@ -175,7 +176,7 @@ class FakeBackend:
 
     def status(self, now: float) -> Status:
         counts = (len(self.database), len(self.live), len(self.happened))
-        return Status(NOW - 100, *counts, tuple(self.problems))
+        return Status(NOW - 100, *counts, tuple(self.problems), tuple(self.unreachable))
 
     def site_state(self, name: str, now: float) -> SiteState:
         mine = [entry for entry in self.live if entry.site == name]
@@ -418,6 +419,7 @@ def filled() -> FakeBackend:
             ),
         )
     ]
+    backend.unreachable = ["RLOC 203.0.113.9 does not answer RLOC-probes of xTR xtr-west"]
     backend.problems = [
         "xTR xtr-east: tunnel port lisp0 is missing",
         "xTR xtr-west: the switch is not connected",

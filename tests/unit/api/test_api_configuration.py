@@ -68,9 +68,12 @@ def test_mistakes_are_all_told_and_nothing_is_changed(backend: FakeBackend) -> N
     ):
         status, problem = call(backend, method, path, body)
         assert status == 422
-        told = " ".join(error["detail"] for error in problem["errors"])
-        assert "sites[1].name" in told
-        assert "xtrs[1].rlocs[0].rloc" in told
+        told = [error["pointer"] for error in problem["errors"]]
+        assert "#/sites[1].name" in told
+        assert "#/xtrs[1].rlocs[0].rloc" in told
+        assert not any(
+            error["detail"].startswith(error["pointer"][2:]) for error in problem["errors"]
+        )
     assert backend.config.sites[1].name == "west"
 
 

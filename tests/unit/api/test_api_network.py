@@ -33,6 +33,7 @@ def test_status_counts_and_tells_what_to_mend(call: Client) -> None:
             "xTR xtr-east: tunnel port lisp0 is missing",
             "xTR xtr-west: the switch is not connected",
         ],
+        "unreachable": ["RLOC 203.0.113.9 does not answer RLOC-probes of xTR xtr-west"],
     }
 
 

@@ -56,7 +56,11 @@ class Controller:
     def __init__(self, backend: FakeBackend) -> None:
         self.backend = backend
         self.seen: list[tuple[str, str, dict[str, str]]] = []
-        handler = type("Bound", (Handler,), {"api": Api(backend), "seen": self.seen})
+        handler = type(
+            "Bound",
+            (Handler,),
+            {"api": Api(backend, hints={"bad_digest": "another key"}), "seen": self.seen},
+        )
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
 

@@ -130,6 +130,8 @@ def test_status_tells_counts_and_problems(ctl: Controller) -> None:
     assert "00:01:40" in result.stdout
     assert "1 of 2 connected" in result.stdout
     assert "! xTR xtr-east: tunnel port lisp0 is missing" in result.stdout
+    assert "! RLOC 203.0.113.9 does not answer RLOC-probes of xTR xtr-west" in result.stdout
+    assert "! refused lately, see lispctl show refusals: bad_digest (map-server, " in result.stdout
     assert json.loads(ctl("status", "--json").stdout)["xtrs"] == 2
 
 

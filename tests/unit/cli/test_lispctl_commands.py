@@ -163,7 +163,14 @@ def test_show_refusals_tells_why(ctl: Controller) -> None:
         "198.51.100.7:4342",
         "site east",
     ]
+    assert "\nbad_digest: another key\n" in ctl("show", "refusals").stdout
     assert len(json.loads(ctl("--json", "show", "refusals", "--reason", "truncated").stdout)) == 1
+
+
+def test_a_refused_list_prints_no_json(ctl: Controller) -> None:
+    result = ctl("--json", "show", "flows", "nobody")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "there is no xTR 'nobody'" in result.stderr
 
 
 def test_show_events(ctl: Controller) -> None:
@@ -371,16 +378,18 @@ def test_sysdump_collects_everything_without_secrets(own: Controller, tmp_path: 
     file = tmp_path / "dump.tar.gz"
     result = own("sysdump", str(file))
     assert result.exit_code == 0
-    assert result.stdout == f"{file}: 23 files\n"
+    assert result.stdout == f"{file}: 31 files\n"
     with tarfile.open(file) as archive:
         found = {
             member.name: archive.extractfile(member).read()  # type: ignore[union-attr]
             for member in archive
         }
-    assert len(found) == 23
+    assert len(found) == 31
     cache = json.loads(found["lisp-sysdump/xtrs-xtr-west-map-cache.json"])
     assert len(cache) == 4
     assert json.loads(found["lisp-sysdump/status.json"])["xtrs"] == 2
+    for name in ("interworking", "alt", "bgp", "mobile-eids", "configuration"):
+        assert f"lisp-sysdump/{name}.json" in found
     assert len(json.loads(found["lisp-sysdump/events.json"])) == 3
     assert not any(b"very-secret" in data for data in found.values())
     again = own("sysdump", str(file))

@@ -116,6 +116,8 @@ def test_lines_for_people(controller: Controller, backend: FakeBackend) -> None:
     done = controller("watch", "events", "--kind", "rloc", "--xtr", "xtr-east")
     assert "rloc.down  192.0.2.1  xtr=xtr-east" in done.stdout
     assert "site.here" not in done.stdout
+    assert done.exit_code == 130
+    assert "Aborted" not in done.stderr
     assert "trying again" in done.stderr
     path = controller.seen[0][1]
     assert "kind=rloc" in path
