@@ -21,7 +21,7 @@ from lisp_sdn.rules import (
 )
 from lisp_sdn.xtr import compiler, native, rlocsets, topology
 from lisp_sdn.xtr.brief import Briefs
-from lisp_sdn.xtr.cache import Entry, MapCache
+from lisp_sdn.xtr.cache import CacheKey, Entry, MapCache
 from lisp_sdn.xtr.etr import Etr
 from lisp_sdn.xtr.express import Express
 from lisp_sdn.xtr.gateway import Gateway
@@ -70,6 +70,7 @@ class Assembly:
         )
         self._early: deque[PacketIn] = deque(maxlen=limits.held_packets_total)
         self._resumption: Resumption | None = None
+        self._unwanted: set[CacheKey | None] = set()
         self._steps: Iterator[list[RuleChange]] = iter(())
         self._checked: tuple[str, ...] = ()
         self._central: frozenset[IPAddress] = frozenset()

@@ -110,6 +110,9 @@ class Xtr(View):
         )
         self._tell_problems()
         self._etr.register(now)
+        for key in self._unwanted:
+            self._itr.forget(key)
+        self._unwanted = set()
         self._keeper.revalidate_some(now)
         actions = self._finish()
         while self._early:
@@ -385,8 +388,14 @@ class Xtr(View):
         return self._finish()
 
     def forget(self, key: CacheKey | None) -> tuple[int, list[XtrAction]]:
-        """Forget the map-cache entry with exactly this key, or all. Returns how many went."""
+        """Forget the map-cache entry with exactly this key, or all. Returns how many went.
+
+        What the switch holds and has not told yet is forgotten when it has been taken over.
+        """
         count = self._itr.forget(key)
+        if self._program.installed is None:
+            full = len(self._unwanted) >= self._limits.map_cache_entries
+            self._unwanted = {None} if full else self._unwanted | {key}
         return count, self._finish()
 
     def carry_out(self, order: Order, now: float) -> list[XtrAction]:

@@ -202,3 +202,25 @@ def test_packets_wait_and_none_is_lost() -> None:
         bytes((10, 2, n, 7)) for n in (100, 101, 102)
     ]
     assert packets.count(bytes((10, 2, 3, 1))) == 3
+
+
+@pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize("parts", [None, 0, 1, 3])
+def test_what_is_forgotten_before_it_was_taken_over_is_forgotten(parts: int | None) -> None:
+    """parts: how many are compared when the operator clears the map-cache; None: not connected."""
+    twin = Parted()
+    talked(twin)
+    twin.restart()
+    if parts is not None:
+        twin.connect()
+        for _ in range(parts):
+            assert twin.part()
+    twin.clear(None)
+    if parts is None:
+        twin.connect()
+    twin.compared()
+    xtr = twin.controller.xtrs["xa"]
+    assert not list(xtr.map_cache_entries(twin.now))
+    left = twin.site.switch.ruleset()
+    assert left == xtr.wanted()
+    assert not [rule for rule in left.flows if cookie_class(rule.cookie) is CookieClass.MAP_CACHE]
