@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -10,7 +11,7 @@ import eventlet.wsgi
 import webob
 import webob.exc
 
-from lisp_sdn.actions import Action
+from lisp_sdn.actions import Action, Dropped
 from lisp_sdn.address import Endpoint
 from lisp_sdn.api.http import Problem, Request, Response
 from lisp_sdn.apps.control import ListenError
@@ -77,7 +78,29 @@ class RestServer:
             max_size=MAX_CONNECTIONS,
             socket_timeout=IDLE_TIMEOUT,
             debug=False,
+            protocol=self._protocol(),
         )
+
+    def _protocol(self) -> type[Any]:
+        """HTTP that tells of TLS which fails; eventlet's own writes a traceback each time."""
+        refused = self._tls_refused
+
+        class Protocol(eventlet.wsgi.HttpProtocol):
+            def handle(self) -> None:
+                try:
+                    super().handle()
+                except ssl.SSLError as error:
+                    self.close_connection = True
+                    refused(error, str(self.client_address[0]))
+
+        return Protocol
+
+    def _tls_refused(self, error: ssl.SSLError, source: str) -> None:
+        reason = error.reason
+        if reason is None:  # nothing was said for too long
+            return
+        detail = reason.lower().replace("_", " ")
+        self._dispatcher.report(Dropped("rest", "tls-failed", detail, source))
 
     def application(
         self, environ: dict[str, Any], start_response: Callable[..., Any]

@@ -18,7 +18,7 @@ import eventlet
 import pytest
 from edge_fakes import FakeBrain, FakeSinks
 
-from lisp_sdn.actions import Action
+from lisp_sdn.actions import Action, Dropped
 from lisp_sdn.api.http import Request, Response
 from lisp_sdn.apps.control import ListenError
 from lisp_sdn.apps.dispatch import Dispatcher
@@ -49,8 +49,8 @@ def handle(request: Request, now: float) -> tuple[Response, list[Action]]:
     return Response(200, {"Content-Type": "text/plain"}, request.path.encode()), []
 
 
-def serve(tls: dict[str, str]) -> RestServer:
-    dispatcher = Dispatcher(FakeBrain())
+def serve(tls: dict[str, str], brain: FakeBrain | None = None) -> RestServer:
+    dispatcher = Dispatcher(brain or FakeBrain())
     dispatcher.sinks = FakeSinks()
     server = RestServer(
         RestSettings.model_validate({"listen": "127.0.0.1:0", "tls": tls}), handle, dispatcher
@@ -125,6 +125,27 @@ def test_plain_http_gets_no_answer_and_hurts_nobody(
         answer = b""
     assert b"/here" not in answer
     assert get(server[0], trusting(pem)).endswith(b"/here")
+
+
+def test_a_client_that_does_not_trust_us_is_a_refusal_and_no_traceback(
+    pem: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    brain = FakeBrain()
+    rest = serve({"certificate": str(pem), "key": str(pem)}, brain)
+    try:
+        with pytest.raises(ssl.SSLError):
+            get(rest, ssl.create_default_context())
+        with eventlet.Timeout(DEADLINE):
+            while "tls-failed" not in brain.reasons():
+                eventlet.sleep(0.01)
+        (told,) = brain.settled
+        assert isinstance(told, Dropped)
+        assert (told.where, told.source) == ("rest", "127.0.0.1")
+        assert "unknown ca" in told.detail
+        assert "Traceback" not in capfd.readouterr().err
+        assert get(rest, trusting(pem)).endswith(b"/here")
+    finally:
+        rest.close()
 
 
 def test_a_silent_client_holds_up_nobody(server: tuple[RestServer, Path], pem: Path) -> None:
