@@ -96,6 +96,7 @@ class Assembly:
             limits.pending_resolutions,
             self._keeper,
             hold,
+            self._hosts,
             embedded=embedded,
             actions_of=self._actions_of,
             reassert=lambda entry: self._reassert(("cache", entry.destination)),

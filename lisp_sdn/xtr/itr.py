@@ -5,9 +5,11 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address, IPv6Address
+from itertools import islice
 from typing import Protocol
 
-from lisp_sdn.address import EidPrefix, IPAddress
+from lisp_sdn.address import EidPrefix, IPAddress, SourceDestPrefix
 from lisp_sdn.model import Act, Mapping
 from lisp_sdn.rules import Output, Port, RuleAction
 from lisp_sdn.wire import MapRequest, RequestRecord
@@ -15,6 +17,7 @@ from lisp_sdn.xtr import replies
 from lisp_sdn.xtr.cache import CacheKey, Entry
 from lisp_sdn.xtr.compiler import drop_reason, forwards_natively
 from lisp_sdn.xtr.frames import Ip
+from lisp_sdn.xtr.hosts import Hosts
 from lisp_sdn.xtr.keeper import CacheKeeper, Record, destination_of
 from lisp_sdn.xtr.outbox import Outbox
 from lisp_sdn.xtr.queue import (
@@ -39,6 +42,9 @@ MAX_ITR_RLOCS = 32
 
 IN_FLIGHT = 2.0
 """Seconds after which a miss for an installed entry means that its flow is not there."""
+
+HOSTS_LOOKED_AT = 256
+"""For one that could have asked."""
 
 SOURCE_RETRANSMISSIONS = 2
 """Of a Map-Request for the source of packets that wait: they do so for 3 seconds at most."""
@@ -81,6 +87,7 @@ class Itr:
         pending: int,
         keeper: CacheKeeper,
         hold: HoldQueue,
+        hosts: Hosts,
         *,
         embedded: bool,
         actions_of: Callable[[Entry], tuple[RuleAction, ...]],
@@ -95,6 +102,7 @@ class Itr:
         self._keeper = keeper
         self._cache = keeper.cache
         self._hold = hold
+        self._hosts = hosts
         self._embedded = embedded
         self._actions_of = actions_of
         self._reassert = reassert
@@ -320,12 +328,27 @@ class Itr:
         smr_invoked: bool = False,
     ) -> None:
         """Send a Map-Request for something that is, or may be, cached. entry: its key."""
+        if self._embedded and source is None:
+            source = self._source_for(eid, entry)
         resolution = Resolution(Purpose.REFRESH, eid, source, entry, smr_invoked=smr_invoked)
         known = self.resolutions.get(resolution.name)
         if known is not None:
             self.resolutions.end(known)
         self.resolutions.add(resolution)
         self._request(resolution, now)
+
+    def _source_for(self, eid: EidPrefix, entry: CacheKey | None) -> EidPrefix:
+        """A source EID for a question that no packet led to.
+
+        Without one the answer could not say for which source EIDs it holds, and what a policy
+        denies to some would be open to them.
+        """
+        if isinstance(entry, SourceDestPrefix):
+            return host_eid(eid.iid, entry.source.network.network_address)
+        hosts = islice(self._hosts, HOSTS_LOOKED_AT)
+        found = (h.address for h in hosts if h.iid == eid.iid and h.address.version == eid.version)
+        nobody: IPAddress = IPv4Address(0) if eid.version == 4 else IPv6Address(0)
+        return host_eid(eid.iid, next(found, nobody))
 
     # --- answers -----------------------------------------------------------------------------
 
