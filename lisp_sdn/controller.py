@@ -69,6 +69,7 @@ from lisp_sdn.wire.understood import understood
 from lisp_sdn.xtr.requests import (
     Admit,
     Ask,
+    Elsewhere,
     Forgotten,
     HostRoute,
     Leave,
@@ -425,7 +426,7 @@ class Controller:
                     self.alt_router.arrived(action, now)
                     received = self.fast.receive(action.message, action.source, now)
                     todo.extendleft(reversed(received))
-                case Sighted() | Forgotten() | Sought():
+                case Sighted() | Forgotten() | Elsewhere() | Sought():
                     todo.extendleft(reversed(self.mobility.report(action, now)))
                 case Admit() | Leave() | Ask() | HostRoute():
                     todo.extendleft(reversed(self.xtrs[action.xtr].carry_out(action, now)))

@@ -30,6 +30,7 @@ from lisp_sdn.xtr.hosts import Host, HostKey
 from lisp_sdn.xtr.requests import (
     Admit,
     Ask,
+    Elsewhere,
     Forgotten,
     HostRoute,
     Leave,
@@ -115,7 +116,10 @@ class Mobility:
         if isinstance(report, Sighted):
             return list(self._sighted(report, now))
         if isinstance(report, Forgotten):
-            return list(self._forgotten(report, now))
+            return list(self._forgotten(report))
+        if isinstance(report, Elsewhere):
+            self._leaves(report.key, report.xtr, now)
+            return []
         return list(self._sought(report))
 
     def _sighted(self, sighted: Sighted, now: float) -> Iterator[Decision]:
@@ -200,8 +204,7 @@ class Mobility:
         if routed:
             yield HostRoute(old.xtr, entry.eid, None)
         if old.xtr not in entry.subnet.homes:
-            self._left.setdefault(key, {})[old.xtr] = None
-            self._timers.schedule(("left", (key, old.xtr)), now + self._settings.forward_time)
+            self._leaves(key, old.xtr, now)
         yield Leave(old.xtr, key, away=True)
 
     def _settle(self, entry: Entry, sighted: Sighted, now: float) -> Iterator[Decision]:
@@ -228,6 +231,11 @@ class Mobility:
     def _host(entry: Entry, host: Host) -> Host:
         return Host(host.iid, host.address, host.port, host.mac, kept=entry.routed)
 
+    def _leaves(self, key: HostKey, xtr: str, now: float) -> None:
+        """An xTR sends on what comes for an EID, for a while; the xTRs of its subnet for longer."""
+        self._left.setdefault(key, {})[xtr] = None
+        self._timers.schedule(("left", (key, xtr)), now + self._settings.forward_time)
+
     def _forget_left(self, key: HostKey, xtr: str) -> None:
         self._timers.cancel(("left", (key, xtr)))
         left = self._left[key]
@@ -248,7 +256,7 @@ class Mobility:
         for xtr in list(self._left.get(key, {})):
             self._forget_left(key, xtr)
 
-    def _forgotten(self, report: Forgotten, now: float) -> Iterator[Decision]:
+    def _forgotten(self, report: Forgotten) -> Iterator[Decision]:
         entry = self._directory.get(report.key)
         if entry is not None and entry.place.xtr == report.xtr:
             yield from self._remove(entry)
@@ -374,7 +382,9 @@ class Mobility:
     def _left_long_ago(self, key: HostKey, xtr: str) -> Iterator[Decision]:
         if xtr in self._left.get(key, {}):
             self._forget_left(key, xtr)
-            yield Leave(xtr, key, away=False)
+            entry = self._directory.get(key)
+            if entry is None or xtr not in entry.subnet.homes:
+                yield Leave(xtr, key, away=False)
 
     def _asked_due(self, entry: Entry, key: HostKey, now: float) -> Iterator[Decision]:
         entry.asked += 1

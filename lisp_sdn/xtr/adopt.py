@@ -28,7 +28,7 @@ from lisp_sdn.xtr import rlocsets
 from lisp_sdn.xtr.cache import CacheKey, Entry, Via
 from lisp_sdn.xtr.compiler import GLEANED_BIT, cache_match, cache_priority
 from lisp_sdn.xtr.frames import ETH_IPV4, ETH_IPV6
-from lisp_sdn.xtr.hosts import Host
+from lisp_sdn.xtr.hosts import Host, HostKey
 from lisp_sdn.xtr.pipeline import FROM_TUNNEL, IID_MASK, METADATA_MASK, TableId
 from lisp_sdn.xtr.reconcile import normalise
 
@@ -193,6 +193,18 @@ def hosts(installed: Ruleset) -> Iterator[Host]:
         ):
             kept = rule.idle_timeout == 0
             yield Host(metadata[0] & IID_MASK, address, ports[0], str(macs[0]), kept)
+
+
+def away(installed: Ruleset) -> Iterator[HostKey]:
+    """EIDs that were known to be elsewhere, by the flows found (host mobility)."""
+    for rule in installed.flows:
+        if cookie_class(rule.cookie) is not CookieClass.LOCAL_EID or rule.goto != TableId.MAP_CACHE:
+            continue
+        fields = dict(rule.match)
+        version = _VERSIONS.get(_number(fields.get("eth_type")))
+        metadata, address = fields.get("metadata"), fields.get(f"ipv{version}_dst")
+        if isinstance(metadata, tuple) and isinstance(address, IPv4Address | IPv6Address):
+            yield (metadata[0] & IID_MASK, address)
 
 
 def _number(value: object) -> int:

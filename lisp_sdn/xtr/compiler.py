@@ -203,13 +203,16 @@ def forwards_natively(mapping: Mapping, topology: Topology) -> bool:
 
 
 def direct_actions(entry: Entry, topology: Topology, group_of: GroupOf) -> tuple[RuleAction, ...]:
-    """How one packet goes where the flow of an entry would send it, past the tables."""
+    """How one packet goes where the flow of an entry would send it, past the tables.
+
+    Past its group as well: that may be on its way to the switch only now.
+    """
     if entry.active is not None and forwards_natively(entry.active, topology):
         port = topology.native(entry.destination.iid)
         return native.actions(port) if port is not None else ()
     if entry.active is not None:
         rlocs = rlocsets.normalise(entry.active.locators)
-        if topology.tunnel_port is not None and rlocsets.spreads(rlocs, topology):
+        if topology.tunnel_port is not None and rlocs:
             rlocs_now = rlocsets.next_hops(rlocs, topology)
             if not rlocs_now:
                 return ()

@@ -97,6 +97,14 @@ class Forgotten:
 
 
 @dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """The switch still sends packets for an EID on to another xTR, as before a restart."""
+
+    xtr: str
+    key: HostKey
+
+
+@dataclass(frozen=True, slots=True)
 class Sought:
     """A packet or ARP request is for an EID of a connected subnet that nobody here has."""
 
@@ -145,4 +153,4 @@ class HostRoute:
 
 
 Order = Admit | Leave | Ask | HostRoute
-Report = Sighted | Forgotten | Sought
+Report = Sighted | Forgotten | Elsewhere | Sought

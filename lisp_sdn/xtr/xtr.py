@@ -39,7 +39,7 @@ from lisp_sdn.xtr.pipeline import FROM_TUNNEL, IID_MASK, RE_ENCAPSULATED, Punt
 from lisp_sdn.xtr.queue import Held
 from lisp_sdn.xtr.reconcile import FlowKey, changes_to
 from lisp_sdn.xtr.records import records
-from lisp_sdn.xtr.requests import Forgotten, Order, Sighted, Sign, Verify
+from lisp_sdn.xtr.requests import Elsewhere, Forgotten, Order, Sighted, Sign, Verify
 from lisp_sdn.xtr.resume import TIMER as RESUME_TIMER
 from lisp_sdn.xtr.resume import Parts, Resumption
 from lisp_sdn.xtr.verdicts import SourceVerdict
@@ -183,6 +183,10 @@ class Xtr(View):
                 self._hosts.learn(host, proven=False)
                 if port.mobility:
                     self._out.act(Sighted(self.settings.name, port.name, host, Sign.ADOPTED))
+        for key in adopt.away(ruleset) if self._topology.mobility else ():
+            if key not in self.away and key not in self._hosts:
+                self.away.add(key)
+                self._out.act(Elsewhere(self.settings.name, key))
 
     def checked(self, problems: tuple[str, ...], now: float) -> list[XtrAction]:
         """What the edges found wrong with the switch beyond its ports; () when they looked again

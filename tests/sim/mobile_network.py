@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from collections import deque
+from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from test_controller import ControlledNetwork
 from xtr_network import Host, Site
 
-from lisp_sdn.actions import Event
+from lisp_sdn.actions import Action, Event
 from lisp_sdn.address import EidPrefix
 from lisp_sdn.controller import Controller
 from lisp_sdn.views import MobileEid
@@ -49,12 +51,27 @@ class MobileNetwork(ControlledNetwork):
     """Hosts can be unplugged and plugged in elsewhere."""
 
     def __init__(self, config_text: str = CONFIG) -> None:
+        self._todo: deque[Action] = deque()
+        self._busy = False
         super().__init__(config_text)
         self.frames: list[bytes] = []
         self.start()
         for site in self.sites:
             for xtr in self.config.xtrs:
                 self.resolved |= {(site, item.rloc) for item in xtr.rlocs}
+
+    def carry_out(self, actions: Iterable[Action]) -> None:
+        """In the order in which they were decided, whatever a packet leads to on its way."""
+        self._todo.extend(actions)
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            while self._todo:
+                super().carry_out([self._todo.popleft()])
+        finally:
+            self._busy = False
+            self._todo.clear()
 
     def advance(self, seconds: float) -> None:
         end = self.now + seconds
@@ -64,13 +81,20 @@ class MobileNetwork(ControlledNetwork):
             self._arrive()
         self.now = end
 
-    def restarted(self) -> Controller:
-        """A new controller with the old one's store, which finds the switches as they are."""
+    def restarted(self, late: str = "") -> Controller:
+        """A new controller with the old one's store, which finds the switches as they are.
+
+        late: a switch that is not connected again yet.
+        """
         store = self.controller.store
         self.controller = Controller(self.config, store=store, rng=random.Random(8))
         for name, site in self.sites.items():
             site.xtr = self.controller.xtrs[name]
-        self.start()
+        self.carry_out(self.controller.start(self.now))
+        for name, site in self.sites.items():
+            if name != late:
+                site.connect()
+        self.advance(1.0)
         return self.controller
 
     def host(self, site: str, address: str, mac: str) -> Host:

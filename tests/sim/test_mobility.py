@@ -485,6 +485,39 @@ def test_a_restarted_controller_knows_where_everybody_is(network: MobileNetwork)
     assert again.mobility.eid(1, roamer.host.address, network.now) is not None
 
 
+def test_after_a_restart_its_home_sends_on_although_its_place_is_late(
+    network: MobileNetwork,
+) -> None:
+    """The switch where it is connects last; the others go on by what they hold."""
+    roamer = Roamer(network)
+    network.plug(roamer.host, "xb")
+    network.say(roamer.host, "10.3.0.1")
+    network.say(roamer.neighbour, "10.1.0.1")
+    network.advance(2)
+    network.restarted("xb")
+    packets(roamer.host)
+    network.say(roamer.neighbour, "10.1.0.1", b"meanwhile")
+    network.follow(network["xa"], _arrives(network["xa"], roamer.c.frame("10.1.0.1", b"late")))
+    assert packets(roamer.host) == [b"meanwhile", b"late"]
+    network["xb"].connect()
+    network.advance(1)
+    roamer.reached()
+    network.advance(110)
+    roamer.reached()
+
+
+def test_what_was_elsewhere_before_a_restart_and_is_nowhere_is_forgotten(
+    network: MobileNetwork,
+) -> None:
+    roamer = Roamer(network)
+    network.plug(roamer.host, "xb")
+    network.say(roamer.host, "10.3.0.1")
+    network.restarted("xb")
+    assert (1, roamer.host.address) in network.controller.xtrs["xa"].away
+    network.advance(101)
+    assert not network.controller.xtrs["xa"].away
+
+
 def test_a_host_that_moved_while_its_switch_was_away(network: MobileNetwork) -> None:
     roamer = Roamer(network)
     network.carry_out(
