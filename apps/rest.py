@@ -17,6 +17,7 @@ from lisp_sdn.api.http import Problem, Request, Response
 from lisp_sdn.apps.control import ListenError
 from lisp_sdn.apps.dispatch import Dispatcher
 from lisp_sdn.apps.events import EventStreams
+from lisp_sdn.apps.listening import Listener
 from lisp_sdn.apps.log import LOGGER
 from lisp_sdn.apps.tls import TlsListener
 from lisp_sdn.rest_settings import RestSettings
@@ -51,14 +52,14 @@ class RestServer:
             family = eventlet.green.socket.AF_INET6
         try:
             # Not reuse_port, which eventlet would set: a second controller must notice the first.
-            self._socket: Any = eventlet.listen(
+            listening: Any = eventlet.listen(
                 (str(endpoint.address), endpoint.port), family=family, reuse_port=False
             )
         except OSError as error:
             raise ListenError(f"REST: cannot listen on TCP {endpoint}: {error.strerror}") from None
-        self.endpoint = Endpoint(endpoint.address, self._socket.getsockname()[1])
-        if settings.tls is not None:
-            self._socket = TlsListener(self._socket, settings.tls)
+        self.endpoint = Endpoint(endpoint.address, listening.getsockname()[1])
+        tls = settings.tls
+        self._socket = Listener(listening, "REST") if tls is None else TlsListener(listening, tls)
         self.url = f"{settings.scheme}://{self.endpoint}"
 
     def start(self) -> None:
@@ -74,6 +75,7 @@ class RestServer:
             self._socket,
             self.application,
             log=_Quiet(),
+            protocol=_Connection,
             log_output=False,
             max_size=MAX_CONNECTIONS,
             socket_timeout=IDLE_TIMEOUT,
@@ -154,8 +156,10 @@ def _request(incoming: webob.Request) -> Request:
         # GET is webob's name for the query, whatever the method.
         query = dict(incoming.GET.items())
         path = incoming.path_info
-    except (UnicodeDecodeError, OSError) as error:
-        raise Problem("bad-query", f"the request cannot be read: {error}") from None
+    except (ValueError, OSError) as error:
+        # Octets that are not UTF-8, or a broken chunk; ChunkReadError says nothing more.
+        reason = str(error) or "its body is not what Transfer-Encoding says"
+        raise Problem("bad-query", f"the request cannot be read: {reason}") from None
     if len(body) > MAX_BODY:
         raise Problem("too-large", f"at most {MAX_BODY} octets are taken")
     source = incoming.remote_addr or ""
@@ -166,6 +170,21 @@ def _has_body(incoming: webob.Request) -> bool:
     return bool(incoming.content_length) or "chunked" in incoming.headers.get(
         "Transfer-Encoding", ""
     )
+
+
+class _Connection(eventlet.wsgi.HttpProtocol):
+    """One connection; who does not speak HTTP, or TLS where it is due, gets no traceback."""
+
+    def handle(self) -> None:
+        """Serve its requests."""
+        try:
+            super().handle()
+        except OSError as error:
+            LOGGER.debug("rest: %s: %s", self.client_address, error)
+
+    def log_message(self, message: str, *arguments: object) -> None:
+        """Of the base class: to standard error."""
+        LOGGER.debug("rest: " + message, *arguments)
 
 
 class _Quiet:

@@ -11,11 +11,12 @@ from typing import Any
 from eventlet.green import ssl as green_ssl
 
 from lisp_sdn.apps.control import ListenError
+from lisp_sdn.apps.listening import Listener
 from lisp_sdn.apps.log import LOGGER
 from lisp_sdn.rest_settings import TlsSettings
 
 
-class TlsListener:
+class TlsListener(Listener):
     """A listening socket whose accepted connections speak TLS 1.2 or newer.
 
     The handshake happens with the first octet that is read, in the greenlet that serves the
@@ -23,8 +24,8 @@ class TlsListener:
     certificate and key cannot be used.
     """
 
-    def __init__(self, listener: Any, settings: TlsSettings) -> None:
-        self._listener = listener
+    def __init__(self, socket: Any, settings: TlsSettings) -> None:
+        super().__init__(socket, "REST")
         self._settings = settings
         self._files = _state(settings)
         try:
@@ -32,18 +33,20 @@ class TlsListener:
         except (OSError, ssl.SSLError) as error:
             raise ListenError(f"REST: {_sentence(settings, error)}") from None
 
-    def accept(self) -> tuple[Any, Any]:
-        """The next connection and its address."""
-        connection, address = self._listener.accept()
+    def prepare(self, connection: Any) -> Any:
+        """The connection under TLS. Raises OSError when its client has given it up."""
         self._renew()
-        wrapped = green_ssl.GreenSSLSocket(
-            connection,
-            server_side=True,
-            do_handshake_on_connect=False,
-            suppress_ragged_eofs=True,
-            _context=self._context,
-        )
-        return wrapped, address
+        try:
+            return green_ssl.GreenSSLSocket(
+                connection,
+                server_side=True,
+                do_handshake_on_connect=False,
+                suppress_ragged_eofs=True,
+                _context=self._context,
+            )
+        except OSError:
+            connection.close()
+            raise
 
     def do_handshake(self) -> None:
         """Shows eventlet's server that the scheme is https; connections do it when they read."""
@@ -60,10 +63,6 @@ class TlsListener:
             LOGGER.error("REST: %s; the old one stays in use", _sentence(self._settings, error))
         else:
             LOGGER.info("REST: certificate %s was renewed", self._settings.certificate)
-
-    def __getattr__(self, name: str) -> Any:
-        """What a listening socket has beside `accept`."""
-        return getattr(self._listener, name)
 
 
 def _context(settings: TlsSettings) -> ssl.SSLContext:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any, get_args
 
@@ -95,17 +96,60 @@ class Settings(BaseModel):
 
 
 def load_yaml(text: str) -> Any:
-    """Parse YAML; a key written twice is an error. Raises yaml.YAMLError."""
-    return yaml.load(text, Loader=_StrictLoader)
+    """Parse YAML; a key written twice is an error. Raises ValueError.
+
+    The message tells what is wrong and where, and holds none of the text there: that may be a key
+    or a token.
+    """
+    try:
+        return yaml.load(text, Loader=_StrictLoader)
+    except yaml.MarkedYAMLError as error:
+        raise ValueError(_yaml_problem(error)) from None
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from None
+    except RecursionError:
+        raise ValueError("lists and mappings in each other, too deep to be read") from None
+
+
+_QUOTED = re.compile(r"\b(alias|anchor|tag|tag handle) '.*'")
+
+
+def _yaml_problem(error: yaml.MarkedYAMLError) -> str:
+    told = [
+        words + (f" in line {mark.line + 1}, column {mark.column + 1}" if mark else "")
+        for words, mark in (
+            (error.context, error.context_mark),
+            (error.problem, error.problem_mark),
+        )
+        if words
+    ]
+    return _QUOTED.sub(r"\1", ": ".join(told))
 
 
 class _StrictLoader(yaml.SafeLoader):
     """SafeLoader that refuses a key written twice; plain YAML would keep the last silently."""
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """PyYAML lets errors through of what it makes values with, such as 2024-99-99."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, TypeError, AttributeError):
+            kind = node.tag.rpartition(":")[2]
+            raise yaml.constructor.ConstructorError(
+                None,
+                None,
+                f"no {kind}, and text that looks like one needs quotes,",
+                node.start_mark,
+            ) from None
+
 
 def _strict_mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[object] = set()
     for key_node, _ in node.value:
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise yaml.constructor.ConstructorError(
+                None, None, "a key is a list or a mapping, expected text", key_node.start_mark
+            )
         key = loader.construct_object(key_node, deep=True)
         if key in seen:
             raise yaml.constructor.ConstructorError(

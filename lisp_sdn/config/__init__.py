@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import yaml
 from pydantic import ValidationError
 
 from lisp_sdn.config.checks import check
@@ -82,8 +81,8 @@ def load(text: str, source: str = "configuration") -> Config:
     """Parse and check YAML text. source: the file name for messages. Raises ConfigError."""
     try:
         data = load_yaml(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(source, [("YAML", " ".join(str(error).split()))]) from None
+    except ValueError as error:
+        raise ConfigError(source, [("YAML", str(error))]) from None
     if data is None:
         data = {}
     if not isinstance(data, dict):

@@ -35,9 +35,8 @@ def parse(text: str) -> tuple[SitePolicy, ...]:
     """
     try:
         data = load_yaml(text)
-    except yaml.YAMLError as error:
-        detail = " ".join(str(error).split())
-        raise InvalidPolicy([PolicyError("(none)", "document", "text", detail)]) from None
+    except ValueError as error:
+        raise InvalidPolicy([PolicyError("(none)", "document", "text", str(error))]) from None
     return from_plain(data)
 
 

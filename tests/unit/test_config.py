@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from lisp_sdn.config import load
-from lisp_sdn.errors import ConfigError
+from lisp_sdn.errors import ConfigError, InvalidPolicy
+from lisp_sdn.policy.document import parse
 
 BROKEN = """
 sites:
@@ -72,6 +73,40 @@ def test_secrets_stay_out_of_messages(keys: str) -> None:
 )
 def test_what_is_no_configuration_at_all(text: str, path: str) -> None:
     assert list(problems(text)) == [path]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{key: "hush-hush, }', "in line 1, column 7: found unexpected end of stream"),
+        ("{key: hush-hush: }", "expected ',' or '}', but got ':' in line 1, column 16"),
+        ('{key: "hush-hush\\q"}', "unknown escape character 'q' in line 1, column 18"),
+        ("key: *hush-hush", "found undefined alias in line 1, column 6"),
+        ("key: !hush-hush a", "a constructor for the tag in line 1, column 6"),
+        ("key: !!timestamp hush-hush", "no timestamp, and text that looks like one needs quotes"),
+    ],
+)
+def test_broken_yaml_is_told_by_its_place_and_not_shown(text: str, expected: str) -> None:
+    found = problems(text)["YAML"]
+    assert expected in found
+    assert "hush" not in found
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a: 2024-99-99", "no timestamp, "),
+        ("a: 0x_", "no int, "),
+        ("a: " + "9" * 5000, "no int, "),
+        ("a: !!float x", "no float, "),
+        ("? [a]\n: b", "a key is a list or a mapping, expected text in line 1, column 3"),
+        ("[" * 20_000, "too deep"),
+    ],
+)
+def test_what_only_looks_like_yaml_is_a_mistake_and_no_bug(text: str, expected: str) -> None:
+    assert expected in problems(text)["YAML"]
+    with pytest.raises(InvalidPolicy, match=expected):
+        parse(text)
 
 
 def test_kinds_have_their_names_in_yaml() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 from collections.abc import Callable, Iterator
@@ -172,3 +173,43 @@ def test_a_connection_serves_several_requests(server: RestServer, api: Api) -> N
 def test_a_port_in_use_is_one_line(server: RestServer, api: Api) -> None:
     with pytest.raises(ListenError, match=r"REST: cannot listen on TCP 127.0.0.1:\d+: Address"):
         RestServer(RestSettings(listen=server.endpoint), api.handle, Dispatcher(FakeBrain()))
+
+
+def test_without_file_descriptors_for_a_moment(
+    server: RestServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Scarce:
+        """Refuses twice, then has what the listening socket has."""
+
+        def __init__(self, socket: Any) -> None:
+            self.socket, self.refusals = socket, 2
+
+        def accept(self) -> tuple[Any, Any]:
+            if self.refusals:
+                self.refusals -= 1
+                raise OSError(errno.EMFILE, "Too many open files")
+            return self.socket.accept()  # type: ignore[no-any-return]
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.socket, name)
+
+    scarce = Scarce(server._socket._socket)
+    server._socket._socket = scarce
+    server.start()
+    with eventlet.Timeout(5):
+        client = eventlet.connect(("127.0.0.1", server.endpoint.port))
+        client.sendall(b"GET /here HTTP/1.0\r\n\r\n")
+        assert client.recv(4096).startswith(b"HTTP/1.1 200 OK")
+    assert scarce.refusals == 0
+    assert [record.getMessage() for record in caplog.records] == [
+        "REST: a connection was not accepted: [Errno 24] Too many open files"
+    ]
+
+
+def test_a_broken_chunk_is_a_mistake_of_the_client(server: RestServer, api: Api) -> None:
+    server.start()
+    with eventlet.Timeout(5):
+        client = eventlet.connect(("127.0.0.1", server.endpoint.port))
+        client.sendall(b"POST /here HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc")
+        assert client.recv(4096).startswith(b"HTTP/1.1 400 Bad Request")
+    assert api.requests == []

@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import ssl
+import struct
 import subprocess
 import warnings
 from collections.abc import Iterator
@@ -151,6 +152,22 @@ def test_a_client_that_does_not_trust_us_is_a_refusal_and_no_traceback(
 def test_a_silent_client_holds_up_nobody(server: tuple[RestServer, Path], pem: Path) -> None:
     with connect(server[0], None):
         assert get(server[0], trusting(pem)).endswith(b"/here")
+
+
+def test_clients_that_give_up_take_nothing_away(
+    server: tuple[RestServer, Path], pem: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    endpoint = ("127.0.0.1", server[0].endpoint.port)
+    for sent in (b"", b"GET / HTTP/1.0\r\n\r\n"):
+        for reset in (False, True):
+            # Nobody accepts meanwhile: the server runs in this thread.
+            with socket.create_connection(endpoint, DEADLINE) as client:
+                client.sendall(sent)
+                if reset:
+                    linger = struct.pack("ii", 1, 0)
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    assert get(server[0], trusting(pem)).endswith(b"/here")
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_a_client_without_certificate_is_refused_where_one_is_wanted(
