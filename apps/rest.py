@@ -75,7 +75,6 @@ class RestServer:
             self._socket,
             self.application,
             log=_Quiet(),
-            protocol=_Connection,
             log_output=False,
             max_size=MAX_CONNECTIONS,
             socket_timeout=IDLE_TIMEOUT,
@@ -84,7 +83,7 @@ class RestServer:
         )
 
     def _protocol(self) -> type[Any]:
-        """HTTP that tells of TLS which fails; eventlet's own writes a traceback each time."""
+        """HTTP that tells of TLS which fails; eventlet's own writes tracebacks."""
         refused = self._tls_refused
 
         class Protocol(eventlet.wsgi.HttpProtocol):
@@ -94,6 +93,13 @@ class RestServer:
                 except ssl.SSLError as error:
                     self.close_connection = True
                     refused(error, str(self.client_address[0]))
+                except OSError as error:
+                    self.close_connection = True
+                    LOGGER.debug("rest: %s: %s", self.client_address[0], error)
+
+            def log_message(self, message: str, *arguments: object) -> None:
+                # Of the base class: to standard error.
+                LOGGER.debug("rest: " + message, *arguments)
 
         return Protocol
 
@@ -170,21 +176,6 @@ def _has_body(incoming: webob.Request) -> bool:
     return bool(incoming.content_length) or "chunked" in incoming.headers.get(
         "Transfer-Encoding", ""
     )
-
-
-class _Connection(eventlet.wsgi.HttpProtocol):
-    """One connection; who does not speak HTTP, or TLS where it is due, gets no traceback."""
-
-    def handle(self) -> None:
-        """Serve its requests."""
-        try:
-            super().handle()
-        except OSError as error:
-            LOGGER.debug("rest: %s: %s", self.client_address, error)
-
-    def log_message(self, message: str, *arguments: object) -> None:
-        """Of the base class: to standard error."""
-        LOGGER.debug("rest: " + message, *arguments)
 
 
 class _Quiet:
