@@ -33,8 +33,8 @@ Key = tuple[int, int]
 """(datapath id, port number)."""
 
 _IPV4, _IPV6 = b"\x08\x00", b"\x86\xdd"
-_CLASSES = (CookieClass.PENDING, CookieClass.MAP_CACHE, CookieClass.SOURCE_GUARD)
-_PUNTED = frozenset((Punt.MISS, Punt.LOCAL, Punt.TOO_BIG, Punt.ARRIVAL))
+_CLASSES = (CookieClass.PENDING, CookieClass.MAP_CACHE)
+_PUNTED = frozenset((Punt.MISS, Punt.LOCAL, Punt.TOO_BIG, Punt.SOURCE, Punt.ARRIVAL))
 
 
 def is_miss(event: PacketIn) -> bool:
