@@ -87,8 +87,7 @@ class Dispatcher:
         An exception is a bug of ours: it is logged with its traceback and counted, and the
         controller goes on with the next event.
         """
-        for finish in self.before:
-            finish()
+        self.begin()
         now = self.clock()
         try:
             actions = handler(*arguments, now)
@@ -97,6 +96,11 @@ class Dispatcher:
         else:
             self.perform(actions, now)
         self.done()
+
+    def begin(self) -> None:
+        """An event is about to be handled, here or by somebody who then calls `perform`."""
+        for finish in self.before:
+            finish()
 
     def done(self) -> None:
         """An event was handled, here or by somebody who carried the actions out with `perform`."""
@@ -108,8 +112,7 @@ class Dispatcher:
 
     def report(self, *actions: Dropped | Event) -> None:
         """Count, keep and log something that the edges themselves saw."""
-        for finish in self.before:
-            finish()
+        self.begin()
         now = self.clock()
         self.perform(self._brain.settle(actions, now), now)
 

@@ -231,7 +231,7 @@ def decode_instructions(rule: dict[str, object], data: bytes, offset: int, end: 
             actions += decode_actions(body, 8, length)
         elif kind == _GOTO_TABLE:
             rule["goto"] = body[4]
-        elif kind == _METER:
+        elif kind == _METER and length == _NUMBER_FORM.size:
             rule["meter"] = _NUMBER_FORM.unpack(body)[2]
         elif kind == _WRITE_METADATA and length == _METADATA_FORM.size:
             rule["metadata"] = _METADATA_FORM.unpack(body)[2:]

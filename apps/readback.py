@@ -82,6 +82,8 @@ def decode_packet_in(datapath_id: int, data: bytes) -> PacketIn:
         header: int = _TLV.unpack_from(data, offset)[0]
         start = offset + 4
         offset = start + (header & 0xFF)
+        if offset > end:
+            break
         value = data[start:offset]
         if header == _IN_PORT:
             in_port = int.from_bytes(value, "big")

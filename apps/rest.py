@@ -140,6 +140,7 @@ class RestServer:
             request = _request(incoming)
         except Problem as problem:
             return problem.response()
+        self._dispatcher.begin()
         try:
             now = self._dispatcher.clock()
             response, actions = self._handle(request, now)

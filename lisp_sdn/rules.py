@@ -285,7 +285,7 @@ class Alike:
 def _moved(name: str, value: FieldValue, address: int) -> FieldValue:
     if name in ("ipv4_dst", "ipv6_dst"):
         if isinstance(value, IPNetwork):
-            return type(value)((address, value.prefixlen))
+            return type(value)((address, value.prefixlen), strict=False)
         if isinstance(value, IPAddress):
             return type(value)(address)
     return value

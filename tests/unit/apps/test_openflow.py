@@ -381,6 +381,20 @@ def test_random_octets_raise_decode_error_only(data: bytes) -> None:
             decode()
 
 
+def test_a_field_of_a_packet_in_that_reaches_behind_the_match_is_a_decode_error() -> None:
+    field = oxm.encode_field("tun_ipv4_src", ip_address("192.0.2.1"))
+    body = struct.pack("!IHBBQ", 0xFFFFFFFF, 0, 1, 3, 0) + struct.pack("!HH", 1, 4 + 6) + field[:6]
+    with pytest.raises(DecodeError, match="reaches behind"):
+        readback.decode_packet_in(1, openflow.message(10, 0, body))
+
+
+def test_a_meter_instruction_of_another_length_is_one_that_we_never_send() -> None:
+    rule: dict[str, Any] = {}
+    instructions.decode_instructions(rule, struct.pack("!HHIQ", 6, 16, 1, 0), 0, 16)
+    assert "meter" not in rule
+    assert rule["actions"] == (SetField("instruction_6", 1 << 64),)
+
+
 def test_an_unknown_action_makes_the_rule_differ() -> None:
     push_vlan = bytes.fromhex("0011000881000000")
     actions = struct.pack("!HH4x", 4, 16) + push_vlan

@@ -81,6 +81,19 @@ def call(
     return started[0], dict(started[1]), data
 
 
+def test_what_others_have_begun_is_ended_before_a_request(server: RestServer, api: Api) -> None:
+    order: list[str] = []
+
+    def answer(request: Request) -> tuple[Response, list[Action]]:
+        order.append("request")
+        return Response(200, {}, b""), []
+
+    server._dispatcher.before.append(lambda: order.append("end of a batch"))
+    api.answer = answer
+    call(server, "GET", "/lisp/v1/state")
+    assert order == ["end of a batch", "request"]
+
+
 def test_a_request_arrives_whole(server: RestServer, api: Api) -> None:
     call(
         server,
