@@ -113,8 +113,10 @@ class Fleet:
             actions += self.xtrs[name].start(now)
             if settings.datapath_id in self.present:
                 actions.append(ReadRules(settings.datapath_id))
+        # What another xTR plays from now on is taken over: that one reads what the switch holds.
+        played = {settings.datapath_id for settings in new.xtrs}
         for gone in before.values():
-            changes = gone.retire()
+            changes = [] if gone.settings.datapath_id in played else gone.retire()
             actions.append(Event("xtr.removed", gone.settings.name, {"rules": len(changes)}))
             if changes:
                 actions.append(ApplyRules(gone.settings.datapath_id, tuple(changes)))

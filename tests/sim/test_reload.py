@@ -220,6 +220,20 @@ def test_what_a_removed_xtr_left_is_taken_away(net: Reloaded) -> None:
     assert not reply.records[0].locators
 
 
+def test_an_xtr_of_another_name_goes_on_with_what_its_switch_holds(net: Reloaded) -> None:
+    before = net.rules()["xb"]
+    net.file = CONFIG.replace("name: xb", "name: xz")
+    _, actions = net.controller.reloading.reload(net.now, who="test")
+    net["xb"].xtr = net.controller.xtrs["xz"]
+    net.carry_out(actions)
+    held = net["xb"].switch.ruleset()
+    assert held == net.controller.xtrs["xz"].wanted()
+    assert before.groups <= held.groups
+    net.right.received.clear()
+    net.send("xa", 1, net.left.frame("10.2.0.1", b"to the renamed one"))
+    assert [packet[20:] for packet in net.right.received] == [b"to the renamed one"]
+
+
 def test_an_xtr_whose_switch_is_there_already_begins_at_once(net: Reloaded) -> None:
     event = SwitchConnected(0xC, ())
     net.carry_out(net.controller.switch_connected(event, net.now))
