@@ -85,16 +85,38 @@ class Mobility:
         there still.
         """
         self._config, self._settings = config, config.mobility
-        self._subnets, self._watch.ports = config.mobile_subnets, mobile_ports(config)
+        self._subnets = config.mobile_subnets
+        self._watch.configure(mobile_ports(config))
         self._moved.clear()
         decisions: list[Decision] = []
         for entry in list(self._directory):
             subnet = subnet_of(entry.host.key, self._subnets)
             if subnet is None or entry.place.port_name not in self._watch.ports:
                 decisions += self._remove(entry)
-            elif subnet != entry.subnet:
+                continue
+            self._forget_places(entry)
+            if subnet != entry.subnet:
                 self._moved.append(entry)
+                former = set(entry.subnet.homes) - {*subnet.homes, entry.place.xtr}
+                decisions += [Leave(xtr, entry.host.key, away=False) for xtr in sorted(former)]
+        xtrs = {xtr.name for xtr in config.xtrs}
+        for key, xtr in [(key, xtr) for key, left in self._left.items() for xtr in left]:
+            if xtr not in xtrs:
+                self._forget_left(key, xtr)
         return decisions
+
+    def _forget_places(self, entry: Entry) -> None:
+        """Places beside its own that are there no longer: nobody can be asked there."""
+        previous, contender = entry.previous, entry.contender
+        if previous is not None and previous[0].port_name not in self._watch.ports:
+            entry.previous = None
+            self._timers.cancel(("asked", entry.host.key))
+        if contender is not None and place_of(contender).port_name not in self._watch.ports:
+            self._forget_contender(entry)
+
+    def _forget_contender(self, entry: Entry) -> None:
+        entry.contender = None
+        self._timers.cancel(("contender", entry.host.key))
 
     def come(self, now: float) -> list[Decision]:
         """Go on under that configuration, when its xTRs are there."""
@@ -155,7 +177,7 @@ class Mobility:
         if not self._directory.has_room((sighted.xtr, sighted.port), self._settings):
             yield self._refuse("mobile-eids-full", sighted)
             if sighted.xtr in subnet.homes and not subnet.stretched:
-                yield Admit(sighted.xtr, sighted.host, sighted.held)
+                yield Admit(sighted.xtr, sighted.port, sighted.host, sighted.held)
             return
         damping = Damping(self._settings.hold_down, self._settings.hold_down_limit)
         entry = Entry(subnet, place_of(sighted), sighted.host, now, now, damping)
@@ -175,7 +197,7 @@ class Mobility:
             # The xTR asks because it does not know it: after a restart, or it was evicted there.
             host = self._host(entry, sighted.host)
             entry.host = host
-            yield Admit(sighted.xtr, host, sighted.held)
+            yield Admit(sighted.xtr, sighted.port, host, sighted.held)
 
     def _move(self, entry: Entry, sighted: Sighted, now: float) -> Iterator[Decision]:
         key, settings = sighted.host.key, self._settings
@@ -184,6 +206,7 @@ class Mobility:
             yield from self._hold_down(entry, sighted, now)
             return
         old = entry.place
+        self._forget_contender(entry)
         entry.previous = (old, entry.since)
         entry.recent.append(now)
         entry.moves += 1
@@ -213,7 +236,7 @@ class Mobility:
         at_home = xtr in subnet.homes and not subnet.stretched
         entry.routed = not at_home
         entry.host = self._host(entry, sighted.host)
-        yield Admit(xtr, entry.host, sighted.held)
+        yield Admit(xtr, sighted.port, entry.host, sighted.held)
         if xtr in self._left.get(key, {}):
             self._forget_left(key, xtr)
         if at_home:

@@ -33,6 +33,12 @@ class PortWatch:
         self._down: set[PortName] = set()
         self._came_up: dict[PortName, float] = {}
 
+    def configure(self, ports: dict[PortName, int]) -> None:
+        """Go on with the ports of another configuration."""
+        self.ports = ports
+        self._down &= ports.keys()
+        self._came_up = {port: since for port, since in self._came_up.items() if port in ports}
+
     def is_down(self, place: Place) -> bool:
         """Whether nobody can be at a place now."""
         return place.port_name in self._down
@@ -54,12 +60,14 @@ class PortWatch:
 
     def seek(self, port: PortName, attempt: int, now: float) -> list[Ask]:
         """Ask at a port that came up, and note when to ask again."""
+        if port not in self.ports:
+            return []
         if attempt < len(AGAIN) and now - self._came_up.get(port, 0.0) < MOVE_TIME:
             self._timers.schedule((TIMER, (port, attempt + 1)), now + AGAIN[attempt])
         elsewhere = self._down - {port}
         if not elsewhere:
             return []
-        iid = self.ports.get(port)
+        iid = self.ports[port]
         lost = (
             entry.host.key
             for entry in self._directory

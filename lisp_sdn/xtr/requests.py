@@ -114,9 +114,12 @@ class Sought:
 
 @dataclass(frozen=True, slots=True)
 class Admit:
-    """The host is here now. held: as in `Sighted`."""
+    """The host is here now. port: its name; its number in `host` may be out of date. held: as in
+    `Sighted`.
+    """
 
     xtr: str
+    port: str
     host: Host
     held: Held | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 
 from lisp_sdn.address import IPAddress
@@ -55,11 +56,13 @@ class Roaming:
             self._etr.host_route(order.eid, order.site, now)
 
     def _admit(self, order: Admit) -> None:
-        host = order.host
-        self._here_again(host.key)
-        if self._topology().port(host.port) is None:
-            self._out.drop("port-gone", str(host.address), str(host.address))
+        self._here_again(order.host.key)
+        ports = self._ports(*order.host.key, order.port)
+        if not ports:
+            address = str(order.host.address)
+            self._out.drop("port-gone", address, address)
             return
+        host = replace(order.host, port=ports[0].number)
         learned = self._gateway.learned(host)
         if learned in (Learned.NEW, Learned.MOVED):
             self._out.counters["hosts-admitted"] += 1

@@ -129,7 +129,7 @@ def random_state(rng: random.Random, config: Config = CONFIG) -> Ruleset:
 def move_about(rng: random.Random, xtr: Xtr) -> None:
     """A host at home and one that came are at port 2; the EID of another is elsewhere now."""
     for address, kept in ((V4[0], rng.random() < 0.5), (V4[8], True)):
-        xtr.carry_out(Admit("xa", Host(2, address, 2, HOST_MAC, kept)), 0.0)
+        xtr.carry_out(Admit("xa", "p2", Host(2, address, 2, HOST_MAC, kept)), 0.0)
     for action in xtr.carry_out(Leave("xa", (2, V4[1]), away=True), 0.0):
         if isinstance(action, Resolve):
             mapping = Mapping(EidPrefix.host(2, V4[1])).with_locators(

@@ -9,6 +9,8 @@ from xtr_network import Host
 from lisp_sdn.config import load
 from lisp_sdn.config.changes import effective
 from lisp_sdn.views import MobileState
+from lisp_sdn.xtr.hosts import Host as LocalEid
+from lisp_sdn.xtr.requests import Admit
 
 
 @pytest.fixture
@@ -97,9 +99,37 @@ def test_its_home_becomes_stretched_and_is_not_any_more(
     assert network.registered(eid_of(roamer)) == {"xb": "a"}
 
 
-def test_the_xtr_where_it_is_goes(network: MobileNetwork, roamer: Host) -> None:
+def without_xb() -> str:
     start, end = CONFIG.index("\n  - name: xb"), CONFIG.index("\n  - name: xc")
-    reconfigure(network, CONFIG[:start] + CONFIG[end:])
+    return CONFIG[:start] + CONFIG[end:]
+
+
+def test_an_xtr_that_it_has_left_goes(network: MobileNetwork, roamer: Host) -> None:
+    """Nobody is asked there any more, and nothing there has to be ended."""
+    network.plug(roamer, "xc")
+    network.say(roamer, "10.3.0.1")
+    assert network.place(roamer) == "xc"
+    reconfigure(network, without_xb())
+    network.advance(150)
+    assert network.place(roamer) == "xc"
+    assert network.registered(eid_of(roamer)) == {"xc": "a"}
+    settled(network)
+
+
+def test_a_port_number_that_changed_meanwhile(network: MobileNetwork, roamer: Host) -> None:
+    """The controller knows places by the names of their ports."""
+    stale = LocalEid(1, roamer.address, 99, roamer.mac)
+    xtr = network["xb"].xtr
+    network.carry_out(
+        network.controller.settle(xtr.carry_out(Admit("xb", "p1", stale), network.now), network.now)
+    )
+    (known,) = (host for host in xtr.local_eids() if host.address == roamer.address)
+    assert known.port == 1
+    settled(network)
+
+
+def test_the_xtr_where_it_is_goes(network: MobileNetwork, roamer: Host) -> None:
+    reconfigure(network, without_xb())
     assert network.registered(eid_of(roamer)) == {}
     assert network.mobile(roamer) is None
     network.plug(roamer, "xc")
