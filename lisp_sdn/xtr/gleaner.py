@@ -8,6 +8,7 @@ one, nothing is gleaned. Off by default, and only for trusted networks (RFC 9300
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 
 from lisp_sdn.address import EidPrefix, IPAddress
@@ -16,6 +17,9 @@ from lisp_sdn.xtr.cache import Via
 from lisp_sdn.xtr.keeper import CacheKeeper
 from lisp_sdn.xtr.outbox import Outbox
 from lisp_sdn.xtr.topology import Topology
+
+_LOOK_AT = 16
+"""Entries that a packet without room looks at; the next packet looks at the next ones."""
 
 
 class Gleaner:
@@ -32,7 +36,7 @@ class Gleaner:
         self._out = outbox
         self._topology = topology
         self._keeper = keeper
-        self._gleaned: dict[EidPrefix, None] = {}
+        self._gleaned: OrderedDict[EidPrefix, None] = OrderedDict()
 
     def seen(self, eid: EidPrefix, rloc: IPAddress, now: float) -> None:
         """A packet from this source EID came from this RLOC."""
@@ -54,9 +58,10 @@ class Gleaner:
         self._keeper.asker.ask_again(eid, None, eid, now)
 
     def _room(self) -> bool:
-        """Forget those that are verified, replaced or expired."""
-        for eid in list(self._gleaned):
+        """Forget some of those that are verified, replaced or expired."""
+        for _ in range(min(_LOOK_AT, len(self._gleaned))):
+            eid, _ = self._gleaned.popitem(last=False)
             entry = self._keeper.cache.get(eid)
-            if entry is None or entry.via is not Via.GLEANED:
-                del self._gleaned[eid]
+            if entry is not None and entry.via is Via.GLEANED:
+                self._gleaned[eid] = None
         return len(self._gleaned) < self._settings.entries

@@ -324,7 +324,6 @@ class SourceGuard:
     def disconnected(self) -> None:
         """The switch is away: nothing can be released."""
         self._room.clear("switch-disconnected")
-        self._questions.clear()
 
     def adopt(self, installed: Ruleset, now: float) -> None:
         """Take over the verdicts that the switch holds; each is verified again."""

@@ -28,10 +28,6 @@ class Questions:
         if len(asked) == 1:
             self._ask(eid, now)
 
-    def clear(self) -> None:
-        """Nobody waits any more."""
-        self._asked.clear()
-
     def answered(
         self,
         eid: EidPrefix,

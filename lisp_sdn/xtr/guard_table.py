@@ -44,7 +44,7 @@ class Entry:
 
 
 class Verdicts:
-    """limit: how many; the oldest allowance makes room. refusals: at most so many of them."""
+    """limit: how many; the oldest one makes room. refusals: at most so many of them."""
 
     def __init__(self, limit: int, refusals: int) -> None:
         self._limit = limit
@@ -100,9 +100,9 @@ class Verdicts:
     def match(self, source: EidPrefix, origin: IPAddress | int) -> Entry | None:
         """The verdict for a packet: of the longest source EID-prefix."""
         for keys in self._index.covering(source):
-            for key in keys:
-                if key.origin == origin:
-                    return self._entries[key]
+            wanted = GuardKey(next(iter(keys)).source, origin)
+            if wanted in keys:
+                return self._entries[wanted]
         return None
 
     def covering(self, source: EidPrefix) -> Iterator[GuardKey]:
