@@ -27,10 +27,11 @@ from lisp_sdn.actions import (
     ShutNeighbour,
     Withdraw,
 )
-from lisp_sdn.address import Endpoint, IPAddress
+from lisp_sdn.address import Endpoint, IPAddress, IPNetwork
 from lisp_sdn.alt_settings import BgpNeighbour, BgpSettings, PrefixFilter, permitted
 from lisp_sdn.apps.bgp_loops import refuse_loops
 from lisp_sdn.apps.bgp_scopes import Held, Nothing, OneScope
+from lisp_sdn.apps.bgp_table import mend
 from lisp_sdn.apps.control import ListenError
 from lisp_sdn.apps.dispatch import Dispatcher
 from lisp_sdn.model import BgpScope
@@ -122,12 +123,12 @@ class Bgp:
         settings = self._settings
         sockopt.set_tcp_md5sig = set_tcp_md5
         refuse_loops()
+        mend(self._held.has, self._best_path, self._scopes)
         self._speaker = self._make(
             settings.as_number,
             str(settings.router_id),
             bgp_server_hosts=(str(settings.listen.address),),
             bgp_server_port=settings.listen.port,
-            best_path_change_handler=self._best_path,
             peer_up_handler=lambda address, _: self._session(address, up=True),
             peer_down_handler=lambda address, _: self._session(address, up=False),
         )
@@ -180,17 +181,12 @@ class Bgp:
 
     # --- what Ryu tells ---
 
-    def _best_path(self, event: Any) -> None:
-        prefix = ipaddress.ip_network(event.prefix)
-        if event.is_withdraw:
+    def _best_path(self, prefix: IPNetwork, path: Any) -> None:
+        if path is None:
             self._dispatcher.event(self._brain.bgp_route_gone, prefix)
             return
-        route = BgpRoute(
-            prefix,
-            _address(event.nexthop),
-            _address(event.path.source.ip_address),
-            _as_path(event.path),
-        )
+        peer, next_hop = _address(path.source.ip_address), _address(path.nexthop)
+        route = BgpRoute(prefix, next_hop, peer, _as_path(path))
         self._dispatcher.event(self._brain.bgp_route, route)
 
     def _session(self, address: str, *, up: bool) -> None:

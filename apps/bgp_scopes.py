@@ -41,6 +41,10 @@ class Held:
         self._by_prefix.pop(action.prefix, None)
         return False, None
 
+    def has(self, prefix: IPNetwork) -> bool:
+        """Whether we announce this prefix, to whomever."""
+        return prefix in self._by_prefix
+
     def heard(self, prefix: IPNetwork, scope: BgpScope, *, withdrawal: bool) -> bool:
         """Whether neighbours of this scope hear that we have, or have no longer, this prefix."""
         if withdrawal:

@@ -23,9 +23,10 @@ from altnodes import (  # noqa: E402
     GobgpRouter,
     ProviderNode,
     TunnelEnd,
-    need,
+    need_gobgp,
     same_subnet,
 )
+from frrnode import need_frr  # noqa: E402
 from labnodes import CoreNode  # noqa: E402
 from lispnet import UNDERLAY_MTU, LispNet, gateway_of  # noqa: E402
 
@@ -77,7 +78,8 @@ class AltNet(LispNet):
     """Both providers with their sites around one core, and the ALT between them."""
 
     def __init__(self) -> None:
-        need("zebra", "bgpd", "vtysh", "gobgpd", "gobgp")
+        need_frr()
+        need_gobgp()
         data = yaml.safe_load(CONFIG.read_text())
         self.providers = {name: config.load(yaml.safe_dump(part)) for name, part in data.items()}
         self._passwords = {
@@ -221,20 +223,13 @@ def build() -> AltNet:
 
 def prompt() -> None:
     """The network, its controllers, and Mininet's prompt."""
-    from mininet.cli import CLI
-    from mininet.log import setLogLevel
-
     print("Building two providers and the ALT between them ...", flush=True)
     with build() as net:
         net.start()
         net.start_controllers()
         labrun.poll("BGP to converge", net.converged, 60)
         print(f"\n{PICTURE}\n{CLI_HELP}")
-        for node in net.alt.values():
-            node.cmd(f"export PATH={Path(sys.executable).parent}:$PATH FRR={node.dir}/frr")
-            node.cmd(f"export OVS_RUNDIR={node.dir}")
-        setLogLevel("info")
-        CLI(net)
+        byhand.command_line(net)
 
 
 def main() -> int:

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from frrnode import FrrDaemons
 from labnodes import ControllerNode, Interface
 from labrun import LabError, poll
 from ovsnode import OpenVSwitch
 
-FRR = Path("/usr/lib/frr")
 BRIDGE, UNDERLAY = "br-alt", "br-phy"
 
 
@@ -152,26 +152,12 @@ class ForeignRouter(AltNode):
         self._running.clear()
 
 
-class FrrRouter(ForeignRouter):
+class FrrRouter(FrrDaemons, ForeignRouter):
     """FRR: zebra and bgpd, nothing of them outside of the node's directory."""
 
     def start_routing(self) -> None:
-        """Start zebra and bgpd, as the user that Debian made for them."""
-        self.home.mkdir()
-        (self.home / "zebra.conf").write_text("hostname zebra\n")
-        (self.home / "bgpd.conf").write_text(self._configuration())
-        self.do("chown", "-R", "frr:frr", str(self.home))
-        common = ["--vty_socket", str(self.home), "-P", "0", "-z", f"{self.home}/zserv.api"]
-        for name in ("zebra", "bgpd"):
-            files = ["-f", f"{self.home}/{name}.conf", "-i", f"{self.home}/{name}.pid"]
-            self._daemon_of(name, str(FRR / name), *common, *files)
-            if name == "zebra":
-                poll("zebra", lambda: (self.home / "zserv.api").exists())
-
-    @property
-    def home(self) -> Path:
-        """Where FRR has its files and sockets."""
-        return self.dir / "frr"
+        """Start zebra and bgpd."""
+        self._running += self.start_frr(self._configuration())
 
     def _configuration(self) -> str:
         lines = [
@@ -210,10 +196,6 @@ class FrrRouter(ForeignRouter):
             yield f" set ipv6 next-hop global {end.neighbour6}"
             if end.backup:
                 yield f" set as-path prepend {self.as_number} {self.as_number}"
-
-    def vtysh(self, command: str) -> str:
-        """One command of FRR's shell."""
-        return self.do("vtysh", "--vty_socket", str(self.home), "-c", command)
 
 
 class GobgpRouter(ForeignRouter):
@@ -285,8 +267,7 @@ def same_subnet(address: str) -> Interface:
     return ipaddress.ip_interface(f"{address}/30")
 
 
-def need(*tools: str) -> None:
-    """Raises LabError naming what is not installed."""
-    missing = [tool for tool in tools if not shutil.which(tool) and not (FRR / tool).exists()]
-    if missing:
-        raise LabError("missing, of the Debian packages frr and gobgpd: " + " ".join(missing))
+def need_gobgp() -> None:
+    """Raises LabError when GoBGP is not installed."""
+    if not all(map(shutil.which, ("gobgpd", "gobgp"))):
+        raise LabError("missing Debian package: gobgpd")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import labrun
-from lispnet import exit_on_sigterm
+from lispnet import LispNet, exit_on_sigterm
 
 from lisp_sdn.errors import ConfigError
 
@@ -27,3 +29,21 @@ def run(work: Callable[[], None]) -> int:
         print("\nInterrupted; everything is removed.", file=sys.stderr)
         return 130
     return 0
+
+
+EXPORTED = ("OVS_RUNDIR", "OVS_DBDIR", "FRR")
+"""What of a node's own environment its shell at the prompt needs."""
+
+
+def command_line(net: LispNet) -> None:
+    """Mininet's prompt: in every node's shell are our commands, and those of its own daemons."""
+    from mininet.cli import CLI
+    from mininet.log import setLogLevel
+
+    commands = Path(sys.executable).parent
+    for node in net.nameToNode.values():
+        known = node.environment()
+        words = [f"{name}={shlex.quote(known[name])}" for name in EXPORTED if name in known]
+        node.cmd(" ".join(["export", f"PATH={commands}:$PATH", *words]))
+    setLogLevel("info")
+    CLI(net)

@@ -23,6 +23,9 @@ def need_frr() -> None:
 class FrrDaemons(LispNode):
     """zebra and bgpd of a node."""
 
+    def environment(self) -> dict[str, str]:
+        return {**super().environment(), "FRR": str(self.home)}
+
     @property
     def home(self) -> Path:
         """Where FRR has its files and sockets."""

@@ -184,22 +184,13 @@ def build() -> InterworkingNet:
 
 def prompt() -> None:
     """The network, its controllers, and Mininet's prompt."""
-    from mininet.cli import CLI
-    from mininet.log import setLogLevel
-
     print("Building LISP sites, gates and a non-LISP site ...", flush=True)
     with build() as net:
         net.start()
         net.start_controllers()
         labrun.poll("switches and BGP", net.ready, 30)
         print(f"\n{PICTURE}\n{CLI_HELP}\nThe controllers' logs: {net.ctl.log} {net.ctl1.log}\n")
-        for node in (net.ctl, net.ctl1):
-            node.cmd(f"export PATH={Path(sys.executable).parent}:$PATH")
-        for xtr in net.xtrs.values():
-            xtr.cmd(f"export OVS_RUNDIR={xtr.dir} OVS_DBDIR={xtr.dir}")
-        net.edge.cmd(f"export FRR={net.edge.home}")
-        setLogLevel("info")
-        CLI(net)
+        byhand.command_line(net)
 
 
 def main() -> int:

@@ -150,20 +150,13 @@ def measure(net: MobileNet, xtr: str, port: str, seconds: float = 1.5) -> Loss:
 
 def prompt() -> None:
     """The network, its controller, and Mininet's prompt."""
-    from mininet.cli import CLI
-    from mininet.log import setLogLevel
-
     print("Building three LISP sites ...", flush=True)
     with build() as net:
         net.start()
         net.ctl.start(net.controller_config())
         labrun.poll("every switch to connect", lambda: connected(net), 15)
         print(f"\n{PICTURE}\n{CLI_HELP}\nThe controller's log: {net.ctl.log}\n")
-        net.ctl.cmd(f"export PATH={Path(sys.executable).parent}:$PATH")
-        for node in net.xtrs.values():
-            node.cmd(f"export OVS_RUNDIR={node.dir} OVS_DBDIR={node.dir}")
-        setLogLevel("info")
-        CLI(net)
+        byhand.command_line(net)
 
 
 def main() -> int:

@@ -73,20 +73,13 @@ def ready(net: LispNet) -> bool:
 
 def prompt() -> None:
     """The network, its controller, and Mininet's prompt."""
-    from mininet.cli import CLI
-    from mininet.log import setLogLevel
-
     print("Building a multihomed LISP site and two others ...", flush=True)
     with build() as net:
         net.start()
         net.ctl.start(controller_config(net))
         labrun.poll("every switch to connect", lambda: ready(net), 15)
         print(f"\n{PICTURE}\n{CLI_HELP}\nThe controller's log: {net.ctl.log}\n")
-        net.ctl.cmd(f"export PATH={Path(sys.executable).parent}:$PATH")
-        for node in net.xtrs.values():
-            node.cmd(f"export OVS_RUNDIR={node.dir} OVS_DBDIR={node.dir}")
-        setLogLevel("info")
-        CLI(net)
+        byhand.command_line(net)
 
 
 def main() -> int:

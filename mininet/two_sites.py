@@ -66,19 +66,13 @@ def connected(net: LispNet) -> bool:
 
 def prompt() -> None:
     """The network, its controller, and Mininet's prompt."""
-    from mininet.cli import CLI
-    from mininet.log import setLogLevel
-
     print("Building two LISP sites ...", flush=True)
     with build() as net:
         net.start()
         net.ctl.start(net.controller_config())
         labrun.poll("both switches to connect", lambda: connected(net), 15)
         print(f"\n{PICTURE}\n{CLI_HELP}\nThe controller's log: {net.ctl.log}\n")
-        for node in net.xtrs.values():
-            node.cmd(f"export OVS_RUNDIR={node.dir} OVS_DBDIR={node.dir}")
-        setLogLevel("info")
-        CLI(net)
+        byhand.command_line(net)
 
 
 def main() -> int:

@@ -35,12 +35,12 @@ FRR, GOBGP, A, B = (topology.NODES[name][0].split("/")[0] for name in ("frr", "g
 @pytest.fixture(scope="module")
 def net(_lab_possible: None, cannot_run: Callable[[str], NoReturn]) -> Iterator[Any]:
     """The network of mininet/alt.py, built once, with BGP converged."""
+    began = time.monotonic()
     try:
-        topology.need("zebra", "bgpd", "vtysh", "gobgpd", "gobgp")
+        made = topology.build()
     except LabError as error:
         cannot_run(str(error))
-    began = time.monotonic()
-    with topology.build() as made:
+    with made:
         made.start()
         made.start_controllers()
         poll("BGP to converge", made.converged, 60)

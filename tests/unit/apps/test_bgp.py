@@ -196,18 +196,15 @@ def test_routes_and_sessions_reach_the_brain(bgp: Bgp, brain: FakeBrain) -> None
     handlers = bgp._speaker.made[1]
     path = SimpleNamespace(
         source=SimpleNamespace(ip_address="10.99.0.2"),
+        nexthop="::ffff:10.99.0.2",
         get_pattr=lambda number: SimpleNamespace(path_seg_list=[[64513, 64600], {64700}]),
     )
-    best = SimpleNamespace(
-        prefix="2001:db8::/32", nexthop="::ffff:10.99.0.2", is_withdraw=False, path=path
-    )
-    handlers["best_path_change_handler"](best)
     peer = ipaddress.ip_address("10.99.0.2")
     network = ipaddress.ip_network("2001:db8::/32")
+    bgp._best_path(network, path)
     expected = BgpRoute(network, peer, peer, (64513, 64600, 64700))
     assert brain.named("bgp_route") == [(expected, 100.0)]
-    best.is_withdraw = True
-    handlers["best_path_change_handler"](best)
+    bgp._best_path(network, None)
     assert brain.named("bgp_route_gone") == [(network, 100.0)]
     handlers["peer_up_handler"]("10.99.0.2", 64513)
     handlers["peer_down_handler"]("10.99.0.2", 64513)
