@@ -148,7 +148,10 @@ Action = (
 
 @dataclass(frozen=True, slots=True)
 class PortInfo:
-    """One OpenFlow port. mac: "aa:bb:.." as the switch tells it; up: link and admin state."""
+    """One OpenFlow port. mac: "aa:bb:.." as the switch tells it; up: link and admin state.
+
+    A port that was removed is told as one that is down.
+    """
 
     number: int
     name: str

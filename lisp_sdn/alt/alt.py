@@ -67,6 +67,17 @@ class Alt:
         """EID-prefixes announced without a registration, and until when (epoch seconds)."""
         return self._announcer.held_down
 
+    @property
+    def unreachable(self) -> list[IPAddress]:
+        """ALT-Routers to whom there is no BGP session, though there should be one."""
+        return [
+            address
+            for address, neighbour in self._neighbours.items()
+            if neighbour.scope is BgpScope.ALT
+            and not self.sessions[address]
+            and address not in self.shut
+        ]
+
     # --- what we announce ---
 
     def start(self, now: float) -> list[Action]:
@@ -145,11 +156,14 @@ class Alt:
         return self._answers_differ(route.prefix) if new else []
 
     def route_gone(self, prefix: IPNetwork, now: float) -> list[Action]:
-        """The speaker has no route for a prefix any more."""
-        if self.rib.remove(prefix) is None:
-            return []
-        self.counters["bgp-withdrawals-in"] += 1
-        return self._answers_differ(prefix)
+        """The speaker has no route for a prefix any more.
+
+        What xTRs have learned by it stays good until its TTL: the ALT finds mappings, no packet
+        of a host travels over it. Negative answers may be for less than they could be.
+        """
+        if self.rib.remove(prefix) is not None:
+            self.counters["bgp-withdrawals-in"] += 1
+        return []
 
     def _answers_differ(self, prefix: IPNetwork) -> list[Action]:
         """A negative answer is for another prefix now."""
@@ -208,21 +222,14 @@ class Alt:
         """As BGP routers do: the session is closed and stays so until somebody looks at it."""
         address = neighbour.address
         self.shut.add(address)
-        changed = self._forget(address)
+        for prefix in [known.prefix for known in self.rib if known.peer == address]:
+            self.rib.remove(prefix)
         limit = {"maximum_prefixes": neighbour.maximum_prefixes}
         return [
             self._refused("bgp-maximum-prefixes", route),
             Event("bgp.neighbour-shut", str(address), limit),
             ShutNeighbour(address),
-            *changed,
         ]
-
-    def _forget(self, peer: IPAddress) -> list[Action]:
-        actions: list[Action] = []
-        for route in [route for route in self.rib if route.peer == peer]:
-            self.rib.remove(route.prefix)
-            actions += self._answers_differ(route.prefix)
-        return actions
 
     def _refused(self, reason: str, route: BgpRoute) -> Dropped:
         self.counters[reason] += 1

@@ -82,8 +82,14 @@ class Bridge:
         """Why it does not forward as configured, one sentence each."""
         if self.connected_since is None:
             return ["its switch is not connected"]
-        missing = rules.missing(self.settings, self._ports.values())
-        return [*(f"the bridge has no port {name}" for name in missing), *self._problems]
+        found = []
+        for name in rules.port_names(self.settings):
+            port = self._ports.get(name)
+            if port is None:
+                found.append(f"the bridge has no port {name}")
+            elif not port.up:
+                found.append(f"the port {name} of the bridge is down")
+        return [*found, *self._problems]
 
     def switch_connected(self, ports: tuple[PortInfo, ...], now: float) -> list[Action]:
         """The bridge finished its handshake."""
@@ -132,10 +138,10 @@ class Bridge:
 
     def port_changed(self, port: PortInfo, now: float) -> list[Action]:
         """A port came, went or changed."""
-        if port.number == 0:
-            self._ports.pop(port.name, None)
-        else:
-            self._ports[port.name] = port
+        # A port that was removed is told as one that is down, until its number is another's.
+        others = self._ports.values()
+        self._ports = {known.name: known for known in others if known.number != port.number}
+        self._ports[port.name] = port
         if self._installed is None:
             return []
         before = set(self._base)

@@ -81,11 +81,9 @@ def attach(bridge: AltBridge, ports: Iterable[PortInfo]) -> dict[int, Attached]:
     return found
 
 
-def missing(bridge: AltBridge, ports: Iterable[PortInfo]) -> list[str]:
-    """The configured ports that the bridge has not."""
-    known = {port.name for port in ports}
-    wanted = [name for tunnel in bridge.tunnels for name in (tunnel.port, tunnel.host_port)]
-    return [name for name in wanted if name not in known]
+def port_names(bridge: AltBridge) -> list[str]:
+    """The ports that the bridge must have."""
+    return [name for tunnel in bridge.tunnels for name in (tunnel.port, tunnel.host_port)]
 
 
 # --- what does not depend on routes ---------------------------------------------------------

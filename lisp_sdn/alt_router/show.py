@@ -43,7 +43,9 @@ def problems(router: AltRouter) -> list[str]:
     """Why the ALT does not work as configured, one sentence each."""
     found = [] if router.bridge is None else router.bridge.problems()
     shut = sorted(str(address) for address in router.alt.shut)
-    return found + [f"BGP neighbour {address} is shut: maximum_prefixes" for address in shut]
+    found += [f"BGP neighbour {address} is shut: maximum_prefixes" for address in shut]
+    down = sorted(str(address) for address in router.alt.unreachable)
+    return found + [f"no BGP session with the ALT-Router {address}" for address in down]
 
 
 def _tunnels(router: AltRouter, bridge: Bridge) -> Iterator[AltTunnelState]:

@@ -146,10 +146,7 @@ class Underlay:
 
     def port_changed(self, port: PortInfo, now: float) -> list[UnderlayAction]:
         """A port came, went or changed its link state."""
-        if port.number == 0:
-            self._ports.pop(port.name, None)
-        else:
-            self._ports[port.name] = port
+        self._ports[port.name] = port
         if not port.up:
             for hop in [ip for ip, known in self._hops.items() if known.port == port.number]:
                 del self._hops[hop]

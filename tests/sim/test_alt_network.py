@@ -261,10 +261,14 @@ def test_without_a_way_nobody_answers_and_the_reason_is_counted(row: dict[int, P
 
 def test_a_missing_port_is_a_problem_and_its_coming_mends_it(row: dict[int, Provider]) -> None:
     first = row[1]
-    gone = PortInfo(0, "gre2", FRAME, False)
-    first.perform(first.brain.port_changed(1, gone, NOW))
     bridge = first.brain.alt_router.bridge
     assert bridge is not None
+    # One that is removed is told as one that is down, and its number may be another's later.
+    first.perform(first.brain.port_changed(1, replace(first.ports[0], up=False), NOW))
+    assert bridge.problems() == ["the port gre2 of the bridge is down"]
+    assert not bridge.up(next(iter(bridge.settings.tunnels)).neighbour)
+    other = replace(first.ports[0], name="other")
+    first.perform(first.brain.port_changed(1, other, NOW))
     assert bridge.problems() == ["the bridge has no port gre2"]
     assert first.switch.receive(2, alt_frame("10.1.0.1")).punted == []
     first.perform(first.brain.port_changed(1, first.ports[0], NOW))

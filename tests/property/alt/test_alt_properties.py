@@ -194,7 +194,8 @@ def test_what_the_bridge_is_sent_piecemeal_is_what_it_should_hold(
         elif kind == "gone":
             actions += router.route_gone(what, now)
         elif kind == "port":
-            port = what if which else PortInfo(0, what.name, what.mac, False)
+            # Another port gets the number of one that was removed.
+            port = what if which else PortInfo(what.number, "other", what.mac, True)
             actions += bridge.port_changed(port, now)
         else:
             (live.add if kind == "register" else live.discard)(what)
