@@ -196,15 +196,16 @@ def resolve(session: Session, /, eid: str, **query: object) -> None:
                 ("EID-prefix", answer["eid"]),
                 ("RLOC Pri/Wgt", locators(answer)),
                 ("TTL", f"{answer['ttl_minutes']} minutes"),
-                (
-                    "Decided by",
-                    f"policy rule {document['rule']}"
-                    if document["rule"]
-                    else "the registered RLOC-set",
-                ),
+                ("Decided by", _decided_by(document)),
                 ("Only for", document["scope"]),
                 ("Warnings", document["warnings"]),
             ]
         )
     if not document["mapping"]["locators"]:
         raise SystemExit(REFUSED)
+
+
+def _decided_by(document: Any) -> str:
+    if document["rule"]:
+        return f"policy rule {document['rule']}"
+    return "the registered RLOC-set" if document["mapping"]["locators"] else "no RLOC-set is known"

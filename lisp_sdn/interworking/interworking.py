@@ -13,6 +13,7 @@ from lisp_sdn.model import BgpScope
 from lisp_sdn.rlocs import Rlocs
 from lisp_sdn.views import (
     Counter,
+    LocatorState,
     NativePortState,
     PetrState,
     PetrUser,
@@ -20,6 +21,9 @@ from lisp_sdn.views import (
 )
 from lisp_sdn.xtr.petr import Petrs
 from lisp_sdn.xtr.xtr import Xtr
+
+_NO_PROBLEM = ("held-down", "rlocs-drained", "switch-not-connected")
+"""Reasons of a Proxy-ITR that are soon over, wanted, or a problem of the xTR itself."""
 
 
 class Interworking:
@@ -122,6 +126,10 @@ class Interworking:
 
     def problems(self, sessions: Mapping[IPAddress, bool]) -> Iterator[str]:
         """What an operator should mend. sessions: whether BGP is up, by neighbour."""
+        for proxy in self.proxy_itrs():
+            if not proxy.healthy and proxy.reason not in _NO_PROBLEM:
+                yield f"xtr {proxy.xtr}: its Proxy-ITR attracts no traffic: {proxy.reason}"
+        yield from self._unreachable()
         bgp = self._config.bgp
         if bgp is None or not self.proxy_itrs():
             return
@@ -129,6 +137,18 @@ class Interworking:
         if not any(sessions.get(address) for address in hearing):
             names = ", ".join(map(str, hearing))
             yield f"no router hears the Proxy-ITRs: BGP is not up with {names}"
+
+    def _unreachable(self) -> Iterator[str]:
+        """ITRs that reach none of the Proxy-ETRs that they are to use."""
+        reached: dict[tuple[str, int, str], bool] = {}
+        for petr in self.petrs():
+            for user in petr.users:
+                key = (user.xtr, petr.iid, petr.when)
+                there = user.status.state not in (LocatorState.UNREACHABLE, LocatorState.NO_ROUTE)
+                reached[key] = there or reached.get(key, False)
+        for (xtr, iid, _), there in reached.items():
+            if not there:
+                yield f"xtr {xtr}: no Proxy-ETR of instance-ID {iid} is reachable"
 
     def counters(self) -> Iterable[Counter]:
         """Every counter."""

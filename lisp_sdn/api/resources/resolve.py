@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterator
 
 from pydantic import Field
 
@@ -12,7 +13,7 @@ from lisp_sdn.api.fields import AddressField, EidField, Iid, KeyField, Model, Qu
 from lisp_sdn.api.http import Problem
 from lisp_sdn.api.resources.mappings import MappingModel
 from lisp_sdn.api.routing import Call, Reply, Route, find_xtr, read_eid
-from lisp_sdn.model import Requester
+from lisp_sdn.model import Answer, Requester
 
 
 class WhoAsks(Query):
@@ -109,10 +110,20 @@ def resolve(call: Call[WhoAsks, None]) -> Reply:
             mapping=MappingModel.of(answer.mapping),
             scope=answer.scope,
             rule=answer.rule,
-            warnings=list(answer.warnings),
+            warnings=[*answer.warnings, *_asked_elsewhere(call.backend, eid, answer)],
             valid_until=answer.valid_until,
         )
     )
+
+
+def _asked_elsewhere(backend: Backend, eid: EidPrefix, answer: Answer) -> Iterator[str]:
+    """Before it is answered negatively, the Map-Resolver asks over the ALT."""
+    route = backend.alt_route(eid) if answer.mapping.negative else None
+    if route is not None:
+        yield (
+            f"not answered here: the Map-Request goes over the ALT by neighbour {route.neighbour}, "
+            f"who has a route for {route.prefix}"
+        )
 
 
 ROUTES = (
