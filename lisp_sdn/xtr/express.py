@@ -32,7 +32,7 @@ from lisp_sdn.xtr.neighbours import Neighbours
 from lisp_sdn.xtr.outbox import Outbox
 from lisp_sdn.xtr.pipeline import FROM_TUNNEL, Punt
 from lisp_sdn.xtr.program import Program
-from lisp_sdn.xtr.queue import HoldQueue, Resolutions, host_eid
+from lisp_sdn.xtr.queue import HoldQueue, Resolutions, host_eid, nobody
 from lisp_sdn.xtr.rlocsets import normalise
 from lisp_sdn.xtr.topology import AttachedPort, Topology
 
@@ -228,7 +228,8 @@ class Express:
         if answers is None or eid is None or is_gleaned(flows.rule):
             return lambda code: None
         answers.begin(now)
-        area, asker = answers.area(eid.iid, eid.version), self._asker(None)
+        area = answers.area(eid.iid, eid.version)
+        asker = self._asker(nobody(eid.iid, eid.version))
         shapes: dict[ReadyAnswer, FlowShape | None] = {}
         topology = self._topology()
 

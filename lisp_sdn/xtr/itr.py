@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
-from ipaddress import IPv4Address, IPv6Address
 from itertools import islice
 from typing import Protocol
 
@@ -32,6 +31,7 @@ from lisp_sdn.xtr.queue import (
     ResolutionName,
     Resolutions,
     host_eid,
+    nobody,
 )
 from lisp_sdn.xtr.requests import Resolve
 from lisp_sdn.xtr.timers import Timers
@@ -338,17 +338,13 @@ class Itr:
         self._request(resolution, now)
 
     def _source_for(self, eid: EidPrefix, entry: CacheKey | None) -> EidPrefix:
-        """A source EID for a question that no packet led to.
-
-        Without one the answer could not say for which source EIDs it holds, and what a policy
-        denies to some would be open to them.
-        """
+        """A source EID for a question that no packet led to: one that could have, or nobody's."""
         if isinstance(entry, SourceDestPrefix):
             return host_eid(eid.iid, entry.source.network.network_address)
         hosts = islice(self._hosts, HOSTS_LOOKED_AT)
         found = (h.address for h in hosts if h.iid == eid.iid and h.address.version == eid.version)
-        nobody: IPAddress = IPv4Address(0) if eid.version == 4 else IPv6Address(0)
-        return host_eid(eid.iid, next(found, nobody))
+        address = next(found, None)
+        return nobody(eid.iid, eid.version) if address is None else host_eid(eid.iid, address)
 
     # --- answers -----------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from lisp_sdn.address import EidPrefix, IPAddress
+from lisp_sdn.prefixtable import BITS
 from lisp_sdn.xtr.cache import CacheKey
 from lisp_sdn.xtr.shares import Shares
 
@@ -80,6 +81,15 @@ class HoldQueue:
 def host_eid(iid: int, address: IPAddress) -> EidPrefix:
     """The host EID-prefix of a packet's address, whose values are in range by nature."""
     return EidPrefix.trusted(iid, address.version, int(address), address.max_prefixlen)
+
+
+def nobody(iid: int, version: int) -> EidPrefix:
+    """The source EID of a question that no packet led to.
+
+    Without one an answer could not say for which source EIDs it holds, and what a policy denies to
+    some would be open to them.
+    """
+    return EidPrefix.trusted(iid, version, 0, BITS[version])
 
 
 class Purpose(StrEnum):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 
 import pytest
 from test_controller import ControlledNetwork
+from test_resume_in_parts import as_told
 from xtr_network import CONFIG, Host
 
+from lisp_sdn.actions import Action, ReadRules
+from lisp_sdn.config import load
 from lisp_sdn.controller import Controller
 
 DENY = "{name: r, match: {source_eids: [10.1.0.1/32]}, action: {deny: policy-denied}}"
@@ -32,8 +36,24 @@ class Restarted(ControlledNetwork):
         self.advance(2.0)
         return bool(self.target.received)
 
-    def restart(self) -> None:
-        self.controller = Controller(self.config, store=self.controller.store, rng=random.Random(8))
+    def carry_out(self, actions: Iterable[Action]) -> None:
+        """Rules are told as the edges tell them."""
+        for action in actions:
+            if isinstance(action, ReadRules):
+                site = self.by_datapath[action.datapath_id]
+                told = as_told(site.switch.ruleset())
+                super().carry_out(
+                    self.controller.installed(action.datapath_id, site.ports, told, self.now)
+                )
+            else:
+                super().carry_out([action])
+
+    def restart(self, text: str | None = None) -> None:
+        """text: another configuration."""
+        if text is not None:
+            self.config = load(text)
+        store = self.controller.store
+        self.controller = Controller(self.config, store=store, rng=random.Random(8))
         for name, site in self.sites.items():
             site.xtr = self.controller.xtrs[name]
         self.start()
@@ -57,4 +77,10 @@ def test_what_was_found_on_the_switch_follows_a_policy_for_some_sources(talks_fi
     policing = net.controller.policing
     rules = policing.parse(f"- {{site: b, rules: [{DENY}]}}")
     net.carry_out(policing.apply(rules, who="t", why="t", now=net.now)[1])
+    assert (net.arrived(net.denied), net.arrived(net.other)) == (False, True)
+
+
+def test_what_was_found_on_the_switch_follows_a_policy_of_meanwhile() -> None:
+    net = Restarted(CONFIG)
+    net.restart(CONFIG + f"policies: [{{site: b, rules: [{DENY}]}}]\n")
     assert (net.arrived(net.denied), net.arrived(net.other)) == (False, True)
