@@ -6,11 +6,13 @@ import random
 
 import pytest
 from kitchen_sink import EDITS, FOREIGN, OUTSIDE, RULES, KitchenSink
-from mobile_network import eid_of
+from mobile_network import eid_of, packets
+from test_xtr_path_mtu import large
 
 from lisp_sdn.address import EidPrefix
 from lisp_sdn.rules import CookieClass, FlowRule, GroupRule, MeterRule, cookie_class
 from lisp_sdn.trace import Packet, Verdict
+from lisp_sdn.xtr.frames import parse_ip
 from lisp_sdn.xtr.requests import Verify
 
 XTRS = ("xa", "xb", "xc")
@@ -67,8 +69,11 @@ def test_it_settles_as_a_fresh_controller_would_have_it(seed: int) -> None:
         net.agrees()
     settled(net)
     everybody_reaches_whom_policy_allows(net)
+    what_is_not_lisp_comes_and_goes(net)
+    what_is_too_large_is_told(net)
     restarted_wants_the_same(net)
     everybody_reaches_whom_policy_allows(net)
+    what_is_not_lisp_comes_and_goes(net)
 
 
 def settled(net: KitchenSink) -> None:
@@ -104,6 +109,48 @@ def everybody_reaches_whom_policy_allows(net: KitchenSink) -> None:
             packet = Packet(*(EidPrefix.from_text(eid_of(host)) for host in (sender, target)))
             found = net.controller.management.trace(packet, net.now)
             assert (found.verdict in ARRIVES) is allowed, (pair, found)
+
+
+def what_is_not_lisp_comes_and_goes(net: KitchenSink) -> None:
+    """In by the Proxy-ITR, out by the Proxy-ETR, or by the native port where there is one."""
+    for one, person in enumerate(net.people):
+        for _ in range(2):
+            person.received.clear()
+            net.from_outside("gate", one)
+            net.advance(1.5)
+        assert person.received, str(person.address)
+        where = net.where(person)
+        way_out = {"xa": "gate", "xc": "xc"}.get(where)
+        for site in net.sites.values():
+            site.sent_natively.clear()
+        for _ in range(2):
+            net.outside(one)
+            net.advance(1.5)
+        left_by = {name for name, site in net.sites.items() if site.sent_natively}
+        assert left_by == ({way_out} if way_out else set()), (str(person.address), where)
+    net.agrees()
+
+
+def what_is_too_large_is_told(net: KitchenSink) -> None:
+    """By whichever RLOC a packet goes, and whoever may send it."""
+    for sender in net.people:
+        for target in net.people:
+            near = net.where(sender) == net.where(target)
+            same_version = sender.address.version == target.address.version
+            if near or not same_version or not net.permitted(sender, target):
+                continue
+            net.advance(2.0)
+            packets(target), sender.received.clear()
+            net.send(net.where(sender), 1, large(sender, str(target.address), 1500))
+            told = parse_ip(sender.received[-1])
+            assert tuple(told.payload[:2]) == ((3, 4) if sender.address.version == 4 else (2, 0))
+            room = int.from_bytes(told.payload[4:8], "big")
+            assert 1350 < room < 1500
+            assert not target.received
+            net.send(net.where(sender), 1, large(sender, str(target.address), room))
+            assert len(target.received) == 1
+            net.send(net.where(sender), 1, large(sender, str(target.address), room + 1))
+            assert len(target.received) == 1
 
 
 def restarted_wants_the_same(net: KitchenSink) -> None:
