@@ -104,6 +104,9 @@ def query(target: str, *operations: dict[str, Any]) -> list[list[dict[str, Any]]
             answer = rpc.Answer()
             while (results := answer.feed(connection.recv(65536))) is None:
                 pass
+        refused = rpc.refusal(results)
+        if refused is not None or len(results) < len(operations):
+            raise ValueError(refused or f"{len(results)} results, expected {len(operations)}")
         return [result["rows"] for result in results[: len(operations)]]
     except eventlet.Timeout:
         raise OvsdbError(f"{target}: no answer in {TIMEOUT:.0f} s") from None

@@ -68,13 +68,19 @@ class Answer:
     @property
     def document(self) -> Any:
         """The JSON document; None without a body."""
-        return json.loads(self.body) if self.body else None
+        try:
+            return json.loads(self.body) if self.body else None
+        except ValueError:
+            raise Unreachable("what answers is not this controller: no JSON document") from None
 
     @property
     def now(self) -> float | None:
         """The controller's clock, epoch seconds; None when it did not tell."""
         date = self.headers.get("Date")
-        return parsedate_to_datetime(date).timestamp() if date else None
+        try:
+            return parsedate_to_datetime(date).timestamp() if date else None
+        except ValueError:
+            return None
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -150,7 +156,7 @@ class Client:
             with error:
                 raise self._refused(error) from None
         except (OSError, ValueError, http.client.HTTPException) as error:
-            reason = getattr(error, "reason", error)
+            reason = str(getattr(error, "reason", error)).strip()
             raise Unreachable(f"no answer from {self.url}: {reason}") from None
 
     def _request(
@@ -178,8 +184,8 @@ class Client:
         except urllib.error.HTTPError as error:
             with error:
                 raise self._refused(error) from None
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "reason", error)
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            reason = str(getattr(error, "reason", error)).strip()
             raise Unreachable(f"no answer from {self.url}: {reason}") from None
 
     def _refused(self, error: urllib.error.HTTPError) -> LispError:

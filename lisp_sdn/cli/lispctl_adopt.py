@@ -86,6 +86,8 @@ def adopt(
         out.print(f"xTR {name}: adopted", soft_wrap=True)
         for problem in problems:
             out.print(f"! {problem}", style="red", soft_wrap=True)
+    if problems:
+        raise Failed(f"xTR {name}: its switch could not do all of it", REFUSED)
 
 
 def _wanted(

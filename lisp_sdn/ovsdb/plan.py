@@ -98,9 +98,22 @@ class _Planner:
         self._names = 0
 
     def finish(self) -> Plan:
-        """The plan; with operations it makes the daemon tell when it has done them."""
+        """The plan; with operations it makes the daemon tell when it has done them.
+
+        And they are carried out on what was looked at only: ovs-vsctl raises next_cfg, too.
+        """
         if self._plan.operations:
             where = _is(self._snapshot.uuid)
+            unchanged: Operation = {
+                "op": "wait",
+                "timeout": 0,
+                "table": "Open_vSwitch",
+                "where": where,
+                "columns": ["next_cfg"],
+                "until": "==",
+                "rows": [{"next_cfg": self._snapshot.next_cfg}],
+            }
+            self._plan.operations.insert(0, unchanged)
             self._do("mutate", "Open_vSwitch", where, mutations=[["next_cfg", "+=", 1]])
         return self._plan
 

@@ -139,7 +139,9 @@ def test_without_a_database_nothing_is_verified(xtr: XtrSettings) -> None:
     ("answer", "expected"),
     [
         (b'{"id": 0, "error": "syntax error", "result": null}', "syntax error"),
-        (b'{"id": 0, "error": null, "result": [{"error": "no table"}]}', "rows"),
+        (b'{"id": 0, "error": null, "result": [{"error": "no table"}]}', "no table"),
+        (b'{"id": 0, "error": null, "result": [{"rows": []}]}', "1 results, expected 3"),
+        (b"[]", "expected an object"),
         (b"not json", "the connection ended"),
         (b"", "the connection ended"),
     ],

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lispctl_server import Controller, serving
@@ -27,7 +28,8 @@ class Server:
 
     def __init__(self, path: Path) -> None:
         self.database = FakeDatabase()
-        self.refuse = False
+        self.refuse = self.meddle = False
+        self.error: Any = ["set", []]
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.bind(str(path))
         self.socket.listen(5)
@@ -53,10 +55,14 @@ class Server:
             results = [self.database._select(op) for op in operations]
         elif self.refuse:
             results = [{}, {"error": "constraint violation", "details": "no"}]
+        elif self.meddle:
+            results = [{"error": "timed out", "details": "wait"}, *([None] * len(operations))]
         else:
             self.database.transact(operations)
             (system,) = self.database.tables["Open_vSwitch"].values()
             system["cur_cfg"] = system["next_cfg"]
+            for row in self.database.tables["Interface"].values():
+                row["error"] = self.error
             results = [{} for _ in operations]
         return {"id": 0, "error": None, "result": results}
 
@@ -103,6 +109,25 @@ def test_what_the_database_refuses_is_told(ctl: Controller, switch: Server) -> N
     result = ctl(*argv)
     assert result.exit_code == 1
     assert "refused: constraint violation: no" in result.output
+
+
+def test_nothing_is_done_to_what_somebody_else_changed_meanwhile(
+    ctl: Controller, switch: Server
+) -> None:
+    switch.meddle = True
+    argv = ("xtr", "adopt", "xtr-east", "--ovsdb", switch.target, "--controller", HERE, "--yes")
+    result = ctl(*argv)
+    assert result.exit_code == 1
+    assert "refused: somebody else changed the database meanwhile; look again" in result.output
+
+
+def test_what_the_switch_could_not_do_is_no_success(ctl: Controller, switch: Server) -> None:
+    switch.error = "could not open network device eth1 (No such device)"
+    argv = ("xtr", "adopt", "xtr-east", "--ovsdb", switch.target, "--controller", HERE, "--yes")
+    result = ctl(*argv)
+    assert result.exit_code == 1
+    assert "! port eth1: could not open network device eth1" in result.output
+    assert switch.database.transactions == 1
 
 
 @pytest.mark.parametrize(

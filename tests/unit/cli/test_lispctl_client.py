@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import socket
 import ssl
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -95,6 +97,29 @@ def test_https_with_an_authority_of_ones_own(tmp_path: Path) -> None:
         unknown = run("--url", url, "status")
         assert unknown.exit_code == 3
         assert "certificate verify failed" in unknown.output
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"HTTP/1.0 200 OK\r\n\r\n<html>",
+    ],
+)
+def test_somebody_else_at_the_address(answer: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        result = run("--url", f"http://127.0.0.1:{server.getsockname()[1]}", "status")
+        thread.join(5)
+    assert (result.exit_code, result.output.count("\n")) == (3, 1), result.output
 
 
 def test_a_file_that_is_no_certificate_is_named(tmp_path: Path) -> None:

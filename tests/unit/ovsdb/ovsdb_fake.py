@@ -38,6 +38,10 @@ EMPTY: dict[str, dict[str, Any]] = {
 }
 
 
+class TimedOut(Exception):
+    """A `wait` found something else than it waits for."""
+
+
 class FakeDatabase:
     """tables: by name, then by uuid. transactions: how many changed something."""
 
@@ -73,7 +77,11 @@ class FakeDatabase:
             ((column, function, value),) = op["where"]
             assert (column, function) == ("_uuid", "==")
             found = table[_resolve(value, named)[1]]
-            if op["op"] == "update":
+            if op["op"] == "wait":
+                assert (op["timeout"], op["until"]) == (0, "==")
+                if {name: found[name] for name in op["columns"]} not in op["rows"]:
+                    raise TimedOut
+            elif op["op"] == "update":
                 assert op["row"].keys() <= found.keys()
                 found.update(_resolve(op["row"], named))
             else:

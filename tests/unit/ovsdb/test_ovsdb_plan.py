@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ovsdb_fake import FakeDatabase
+from ovsdb_fake import FakeDatabase, TimedOut
 
 from lisp_sdn.ovsdb import plan
 from lisp_sdn.ovsdb.plan import TUNNEL_OPTIONS, Plan, Wanted
@@ -60,6 +60,16 @@ def test_a_bare_switch_becomes_an_xtr_in_one_transaction() -> None:
 def test_an_adopted_switch_is_left_alone() -> None:
     again = adopt(adopted())
     assert (again.steps, again.refused, again.operations) == ([], [], [])
+
+
+def test_a_plan_is_for_what_was_looked_at() -> None:
+    database = FakeDatabase()
+    found = plan.make(WANTED, database.snapshot(), add_uplinks=True)
+    (system,) = database.tables["Open_vSwitch"].values()
+    system["next_cfg"] += 1
+    with pytest.raises(TimedOut):
+        database.transact(found.operations)
+    assert database.tables["Bridge"] == {}
 
 
 def test_without_being_told_uplinks_and_controllers_are_asked_for() -> None:
