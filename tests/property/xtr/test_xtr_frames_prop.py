@@ -14,6 +14,7 @@ from lisp_sdn.config import load
 from lisp_sdn.errors import DecodeError
 from lisp_sdn.rules import CookieClass, Ruleset, cookie
 from lisp_sdn.xtr import replies
+from lisp_sdn.xtr.dhcp import requested_address
 from lisp_sdn.xtr.frames import (
     is_icmp_error,
     parse_arp,
@@ -220,3 +221,12 @@ def test_icmpv6_errors_quote_within_bounds(
     assert pseudo_sum(error.packet) == 0
     assert about.packet.startswith(error.payload[8:])
     assert is_icmp_error(error)
+
+
+@given(st.binary(max_size=400), st.binary(max_size=60))
+def test_any_dhcp_message_shows_an_address_or_none(octets: bytes, options: bytes) -> None:
+    """Whatever it is, and whatever stands behind the magic cookie."""
+    fixed = b"\x01\x01\x06" + bytes(9) + octets[:4].ljust(4, b"\0") + bytes(12) + bytes(208)
+    for message in (octets, bytes(8) + fixed + b"\x63\x82\x53\x63" + options):
+        found = requested_address(message)
+        assert found is None or (isinstance(found[0], IPv4Address) and len(found[1]) == 17)

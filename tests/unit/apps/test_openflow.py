@@ -188,6 +188,14 @@ def test_nicira_actions_that_ryu_does_not_have() -> None:
     assert instructions.decode_actions(bytes(other), 0, len(other)) != (size,)
 
 
+def test_the_port_that_a_packet_came_by_is_set_as_open_vswitch_takes_it() -> None:
+    """As NXM_OF_IN_PORT, 16 bits: OXM's in_port is refused with a port that does not exist."""
+    action = SetField("in_port", 0)
+    data = instructions.encode_actions((action,))
+    assert data.hex(" ", 4) == "00190010 00000002 00000000 00000000"
+    assert instructions.decode_actions(data, 0, len(data)) == (action,)
+
+
 def test_a_metered_packet_in_is_what_open_vswitch_defines() -> None:
     """NXAST_CONTROLLER2 with NXAC2PT_METER_ID, which Ryu does not know."""
     data = instructions.encode_actions((ToController(meter=4),))
