@@ -11,7 +11,6 @@ import random
 from collections import deque
 from collections.abc import Iterable
 from hashlib import blake2b
-from ipaddress import IPv4Address, IPv6Address
 from itertools import chain
 
 from lisp_sdn.actions import (
@@ -34,9 +33,9 @@ from lisp_sdn.alt_router.bridge import Bridge
 from lisp_sdn.alt_router.datagrams import AltDatagram
 from lisp_sdn.alt_router.router import AltRouter
 from lisp_sdn.answering import LISP_CONTROL_PORT, Answering, AnyAction
+from lisp_sdn.asking import Asking, xtr_id
 from lisp_sdn.config import Config, SiteSettings
 from lisp_sdn.config.changes import effective
-from lisp_sdn.errors import DecodeError
 from lisp_sdn.exchanges import Exchanges
 from lisp_sdn.express import ExpressLanes
 from lisp_sdn.fleet import Fleet
@@ -50,7 +49,6 @@ from lisp_sdn.mapping.store import Store
 from lisp_sdn.mapping.system import MapSystem
 from lisp_sdn.measures import Measures
 from lisp_sdn.mobility import Mobility
-from lisp_sdn.model import Requester
 from lisp_sdn.policing import Policing
 from lisp_sdn.policy import PolicyBook, PolicyEngine, Sites
 from lisp_sdn.policy.weights import WeightStore
@@ -60,12 +58,8 @@ from lisp_sdn.rlocs import Rlocs
 from lisp_sdn.rules import CookieClass, Ruleset
 from lisp_sdn.senders import Senders
 from lisp_sdn.wire import (
-    Ecm,
-    MapReply,
     MessageType,
-    decode,
 )
-from lisp_sdn.wire.understood import understood
 from lisp_sdn.xtr.requests import (
     Admit,
     Ask,
@@ -88,13 +82,6 @@ LOAD_IDLE = 1.0
 
 LOAD_WATCH = 10.0
 """Seconds between two looks at the inbound load when no policy wants it: for the metrics."""
-
-_UNSPECIFIED: dict[int, IPAddress] = {4: IPv4Address(0), 6: IPv6Address(0)}
-
-
-def xtr_id(xtr: Xtr) -> int:
-    """The 128-bit xTR-ID of an xTR of ours: its datapath id, unique by configuration."""
-    return xtr.settings.datapath_id
 
 
 def site_id(site: SiteSettings) -> int:
@@ -130,6 +117,8 @@ class Controller:
         self.registering = Registering(
             config, lambda xtr, site: (xtr_id(self.xtrs[xtr]), site_id(site))
         )
+        self.asking = Asking(self.mapping, self.exchanges, self.xtrs, self._underlay_of)
+        self.requester = self.asking.requester
         self.answering = Answering(
             self.mapping, self.exchanges, self.xtrs, self._by_rloc, self._underlay_of
         )
@@ -140,7 +129,12 @@ class Controller:
         self._load_asked = 0.0
         self.measures = Measures({name: x.settings.datapath_id for name, x in self.xtrs.items()})
         self.express = ExpressLanes(
-            self.xtrs, self.mapping, self.requester, self.ledger, self.exchanges, self.measures
+            self.xtrs,
+            self.mapping,
+            self.requester,
+            self.ledger,
+            self.exchanges,
+            self.measures,
         )
         self.policing = Policing(
             config,
@@ -208,7 +202,7 @@ class Controller:
     def receive(self, data: bytes, source: Endpoint, now: float) -> list[Action]:
         """A datagram on UDP port 4342 (RFC 9301 section 5)."""
         if data and data[0] >> 4 == MessageType.MAP_REPLY:
-            return self._settle(self._receive_reply(data, source, now), now)
+            return self._settle(self.asking.replied(data, source, now), now)
         if self.registering.expects_answers and data and data[0] >> 4 == MessageType.MAP_NOTIFY:
             return self._settle(self.registering.notified(data, source, now), now)
         return self._settle(self.fast.receive(data, source, now), now)
@@ -362,18 +356,6 @@ class Controller:
         """Carry out what one core asks of another; what is left is for the edges."""
         return self._settle(actions, now)
 
-    def requester(self, xtr: str, source: EidPrefix | None) -> Requester:
-        """As whom an xTR of ours asks for a packet from this source EID."""
-        core = self.xtrs[xtr]
-        return Requester(
-            itr_rlocs=tuple(entry.rloc for entry in core.settings.rlocs),
-            source_eid=source,
-            xtr_id=xtr_id(core),
-            pitr=source is not None and core.asks_for_others(source),
-            xtr=xtr,
-            authenticated=True,
-        )
-
     def _ask_load(self, now: float) -> list[AnyAction]:
         """Look at the inbound load as often as the policies in force want."""
         interval = self.policing.interval
@@ -408,9 +390,9 @@ class Controller:
             action = todo.popleft()
             match action:
                 case Resolve():
-                    todo.extendleft(reversed(self._resolve(action, now)))
+                    todo.extendleft(reversed(self.asking.resolve(action, now)))
                 case Probe():
-                    todo.extendleft(reversed(self._probe(action, now)))
+                    todo.extendleft(reversed(self.asking.probe(action, now)))
                 case Register():
                     todo.extendleft(reversed(self._register(action, now)))
                 case Verify():
@@ -475,46 +457,6 @@ class Controller:
         actions += self.mapping.rlocs_changed(down, drained, now)
         return [*actions, *self.policing.health(down, now), *self.interworking.look(now)]
 
-    def _resolve(self, action: Resolve, now: float) -> list[AnyAction]:
-        """Bring a Map-Request of an xTR of ours to its Map-Resolver (RFC 9301 section 8.4)."""
-        xtr = self.xtrs[action.xtr]
-        resolvers = xtr.settings.map_resolvers
-        request = action.request
-        if resolvers:
-            self.exchanges.note(action.xtr, request, None, now)
-            return [self._encapsulate(xtr, action, resolvers)]
-        source = request.source_eid if isinstance(request.source_eid, EidPrefix) else None
-        requester = self.requester(action.xtr, source)
-        reply, actions = self.mapping.resolve(request, requester, now)
-        self.exchanges.note(action.xtr, request, reply, now)
-        if reply is None:
-            return [*actions]
-        return [*actions, *xtr.receive(reply, None, now)]
-
-    def _encapsulate(
-        self, xtr: Xtr, action: Resolve, resolvers: tuple[IPAddress, ...]
-    ) -> AnyAction:
-        """Section 5.8: the Map-Request in an ECM; the next resolver at each retransmission."""
-        request = action.request
-        resolver = resolvers[action.attempt % len(resolvers)]
-        key = request.records[0].eid
-        assert isinstance(key, EidPrefix)
-        eid = key.network.network_address
-        source = xtr.source_rloc(eid.version) or _UNSPECIFIED[eid.version]
-        ecm = Ecm(
-            Endpoint(source, LISP_CONTROL_PORT),
-            Endpoint(eid, LISP_CONTROL_PORT),
-            request.serialize(),
-        )
-        return SendControl(ecm.serialize(), Endpoint(resolver, LISP_CONTROL_PORT))
-
-    def _probe(self, probe: Probe, now: float) -> list[AnyAction]:
-        """Straight to the locator, never through the mapping system (RFC 9301 section 7.1)."""
-        underlay = self._underlay_of[probe.xtr]
-        target = Endpoint(probe.destination, LISP_CONTROL_PORT)
-        data = probe.request.serialize()
-        return [*underlay.send(data, probe.source, target, LISP_CONTROL_PORT, now)]
-
     def _register(self, action: Register, now: float) -> list[AnyAction]:
         """Sign the Map-Register of an ETR of ours and bring it to its Map-Servers."""
         settings = self.xtrs[action.xtr].settings
@@ -525,19 +467,6 @@ class Controller:
         data = self.registering.message(action, now)
         source = Endpoint(settings.rlocs[0].rloc, LISP_CONTROL_PORT)
         return [*self.mapping.receive(data, source, now)]
-
-    def _receive_reply(self, data: bytes, source: Endpoint, now: float) -> list[AnyAction]:
-        """A Map-Reply belongs to the xTR that waits for its nonce (RFC 9301 section 5.3)."""
-        try:
-            reply = understood(decode(data))
-        except DecodeError as error:
-            return [Dropped("controller", error.reason, str(error), str(source))]
-        assert isinstance(reply, MapReply)
-        for xtr in self.xtrs.values():
-            if xtr.expects(reply.nonce):
-                self.exchanges.answered(reply)
-                return [*xtr.receive(reply, source, now)]
-        return [Dropped("controller", "unexpected_nonce", "no such Map-Request", str(source))]
 
 
 def _is_due(timer: float | None, now: float) -> bool:

@@ -57,6 +57,7 @@ FLOORS = {
     "interworking": 9,
     "senders": 8,
     "answering": 8,
+    "asking": 9,
     "express": 9,
     "management": 10,
     "controller": 11,
