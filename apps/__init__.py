@@ -169,7 +169,9 @@ class LispSdnApp(app_manager.RyuApp):
                 page=Page(files),
                 hints=read_hints(files[PAGE].decode()),
             )
-            self.rest = RestServer(self.config.rest, api.handle, self.dispatcher, self.streams)
+            self.rest = RestServer(
+                self.config.rest, api.handle, self.dispatcher, self.streams, api.body_room
+            )
         except (ConfigError, ListenError, StoreError) as error:
             # Before any thread is started: said in plain lines, and ryu-manager ends.
             print(error, file=sys.stderr)

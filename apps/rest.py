@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import eventlet
@@ -32,6 +33,9 @@ IDLE_TIMEOUT = 75
 
 Handler = Callable[[Request, float], tuple[Response, list[Action]]]
 
+Room = Callable[[Request], int]
+"""Octets of a body that are worth reading, when only the head of a request is there."""
+
 
 class RestServer:
     """Serves `handle` on one endpoint, by TLS if that is configured. Raises ListenError."""
@@ -42,8 +46,10 @@ class RestServer:
         handle: Handler,
         dispatcher: Dispatcher,
         streams: EventStreams | None = None,
+        room: Room = lambda _: MAX_BODY,
     ) -> None:
         self._handle = handle
+        self._room = room
         self._streams = streams
         self._dispatcher = dispatcher
         endpoint = settings.listen
@@ -137,7 +143,7 @@ class RestServer:
 
     def _answer(self, incoming: webob.Request) -> Response:
         try:
-            request = _request(incoming)
+            request = _request(incoming, self._room)
         except Problem as problem:
             return problem.response()
         self._dispatcher.begin()
@@ -153,24 +159,31 @@ class RestServer:
         return response
 
 
-def _request(incoming: webob.Request) -> Request:
-    """An HTTP request as a value. Raises Problem."""
+def _request(incoming: webob.Request, room: Room) -> Request:
+    """An HTTP request as a value. Raises Problem.
+
+    Of its body no more is read than shows that it is too large; what is left over goes with the
+    connection.
+    """
     length = incoming.content_length or 0
     if length > MAX_BODY:
         raise Problem("too-large", f"{length} octets, at most {MAX_BODY} are taken")
     try:
-        body = incoming.environ["wsgi.input"].read(MAX_BODY + 1) if _has_body(incoming) else b""
         # GET is webob's name for the query, whatever the method.
-        query = dict(incoming.GET.items())
-        path = incoming.path_info
+        query, path = dict(incoming.GET.items()), incoming.path_info
+        source = incoming.remote_addr or ""
+        head = Request(incoming.method, path, query, dict(incoming.headers.items()), b"", source)
+        if not _has_body(incoming):
+            return head
+        octets = room(head)
+        body = incoming.environ["wsgi.input"].read(octets + 1) if octets else b""
     except (ValueError, OSError) as error:
         # Octets that are not UTF-8, or a broken chunk; ChunkReadError says nothing more.
         reason = str(error) or "its body is not what Transfer-Encoding says"
         raise Problem("bad-query", f"the request cannot be read: {reason}") from None
-    if len(body) > MAX_BODY:
-        raise Problem("too-large", f"at most {MAX_BODY} octets are taken")
-    source = incoming.remote_addr or ""
-    return Request(incoming.method, path, query, dict(incoming.headers.items()), body, source)
+    if len(body) > octets:
+        raise Problem("too-large", f"at most {octets} octets are taken")
+    return replace(head, body=body)
 
 
 def _has_body(incoming: webob.Request) -> bool:

@@ -7,6 +7,8 @@ from email.utils import formatdate
 from typing import Any
 from urllib.parse import quote, unquote, urlencode
 
+from pydantic import BaseModel
+
 from lisp_sdn.actions import Action, Dropped
 from lisp_sdn.api.access import check_role, identify
 from lisp_sdn.api.backend import Backend
@@ -26,6 +28,7 @@ from lisp_sdn.api.page import Page
 from lisp_sdn.api.routes import ROUTES
 from lisp_sdn.api.routing import Call, Reply, Route, Router, allow, to_json
 from lisp_sdn.errors import LispError
+from lisp_sdn.rest_settings import AccessToken
 
 _ROUTER = Router(ROUTES)
 
@@ -67,6 +70,28 @@ class Api:
             response = Response(response.status, response.headers)
         return response, actions
 
+    def body_room(self, request: Request) -> int:
+        """Octets of a body that are worth reading, when only the head of a request is there.
+
+        0 when it will be refused whatever its body: who has no token fills no memory.
+        """
+        try:
+            _, route, _, _ = self._admit(request)
+        except Problem:
+            return 0
+        return route.body_limit
+
+    def _admit(
+        self, request: Request
+    ) -> tuple[AccessToken | None, Route, dict[str, str], BaseModel]:
+        """Who asks, for what, with which query. Raises Problem."""
+        config = self._backend.config
+        token = identify(request, config)
+        route, path = _ROUTER.find(request.method, ALIASES.get(request.path, request.path))
+        query = read_query(request.query, route.query)
+        check_role(token, route, path, getattr(query, "iid", None), config)
+        return token, route, path, query
+
     def _note(self, request: Request, problem: Problem, now: float) -> list[Action]:
         """Refused access shows among the refusals; other mistakes only concern who made them."""
         if problem.name not in ("unauthorized", "forbidden"):
@@ -81,12 +106,8 @@ class Api:
         if request.method == "OPTIONS":
             methods, _ = _ROUTER.methods(ALIASES.get(request.path, request.path))
             return Response(204, {"Allow": allow(methods)}), []
-        config = self._backend.config
-        token = identify(request, config)
-        route, path = _ROUTER.find(request.method, ALIASES.get(request.path, request.path))
+        token, route, path, query = self._admit(request)
         accept = choose_media(request.header("Accept"), route.gives)
-        query = read_query(request.query, route.query)
-        check_role(token, route, path, getattr(query, "iid", None), config)
         body = _read_body(request, route)
         who = token.name if token is not None else None
         call: Call[Any, Any] = Call(

@@ -6,6 +6,7 @@ import pytest
 from api_fake import CONFIG, Client, filled, problem
 
 from lisp_sdn.actions import Dropped
+from lisp_sdn.api import Api, Request
 from lisp_sdn.config import load
 from lisp_sdn.errors import ConfigError
 
@@ -164,3 +165,22 @@ def test_a_wrong_configuration_is_refused_without_its_secrets(
 
 def test_the_loopback_needs_no_token() -> None:
     assert load('rest: {listen: "[::1]:8080"}').rest.tokens == ()
+
+
+@pytest.mark.parametrize(
+    ("header", "path", "room"),
+    [
+        ("", "/lisp/v1/policies/east", 0),
+        (LOOK, "/lisp/v1/policies/east", 0),
+        (LOOK, "/lisp/v1/policies/diff", 1 << 20),
+        (EAST, "/lisp/v1/policies/west", 0),
+        (EAST, "/lisp/v1/policies/east", 1 << 20),
+        (OPERATE, "/lisp/v1/policies/east", 1 << 20),
+        (OPERATE, "/lisp/v1/nonsense", 0),
+    ],
+)
+def test_who_may_send_a_body(call: Client, header: str, path: str, room: int) -> None:
+    method = "POST" if path.endswith("diff") else "PUT"
+    query = {"who": "ann", "why": "test"} if method == "PUT" else {}
+    request = Request(method, path, query, {"Authorization": header})
+    assert Api(call.backend).body_room(request) == room

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import json
@@ -158,6 +159,23 @@ def test_a_body_that_is_too_long_is_refused(
     )
     assert status.startswith("413")
     assert api.requests == []
+
+
+def test_the_body_of_what_is_refused_anyway_is_not_read(api: Api, sinks: FakeSinks) -> None:
+    dispatcher = Dispatcher(FakeBrain())
+    dispatcher.sinks = sinks
+    asked: list[Request] = []
+
+    def room(request: Request) -> int:
+        asked.append(request)
+        return 0
+
+    body = io.BytesIO(b"much")
+    with contextlib.closing(RestServer(LOOPBACK, api.handle, dispatcher, room=room)) as made:
+        call(made, "PUT", "/x", b"much", **{"wsgi.input": body})
+    assert body.tell() == 0
+    assert [(request.path, request.body) for request in asked] == [("/x", b"")]
+    assert [request.body for request in api.requests] == [b""]
 
 
 def test_a_query_that_is_not_utf8_is_a_problem(server: RestServer, api: Api) -> None:
