@@ -65,12 +65,21 @@ class LocatorStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class ProbedRloc:
+    """An RLOC that an xTR sends RLOC-probes to. rtt: seconds, smoothed; None without an answer."""
+
+    rloc: IPAddress
+    state: LocatorState
+    rtt: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class XtrState:
     """What changes about an xTR; its settings are in the configuration.
 
     connected_since: None while the switch is away. problems: why it does not forward as
     configured, for instance a missing tunnel port. ports: as the switch tells them.
-    flows, groups, meters: how many rules it should hold.
+    flows, groups, meters: how many rules it should hold. probed: the RLOCs that it sends to.
     """
 
     connected_since: float | None = None
@@ -83,6 +92,7 @@ class XtrState:
     flows: int = 0
     groups: int = 0
     meters: int = 0
+    probed: tuple[ProbedRloc, ...] = ()
 
 
 class Origin(StrEnum):

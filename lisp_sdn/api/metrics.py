@@ -189,10 +189,25 @@ def _rlocs(states: dict[str, XtrState], inbound: Iterable[Inbound]) -> Iterator[
             for state in LocatorState
         ],
     )
+    probed = [
+        ({"xtr": xtr, "rloc": str(item.rloc)}, item)
+        for xtr, state in states.items()
+        for item in state.probed
+    ]
     yield _gauge(
         "rloc_rtt_seconds",
-        "Round trip to an RLOC as last probed",
-        [(labels, status.rtt) for labels, status in known if status.rtt is not None],
+        "Round trip of RLOC-probes from an xTR of ours to an RLOC that it sends to",
+        [(labels, item.rtt) for labels, item in probed if item.rtt is not None],
+    )
+    yield _gauge(
+        "rloc_reachable",
+        "Whether an RLOC that an xTR of ours sends to answers its RLOC-probes; not of those that "
+        "never did",
+        [
+            (labels, float(item.state is LocatorState.UP))
+            for labels, item in probed
+            if item.state is not LocatorState.UNKNOWN
+        ],
     )
     entries = [
         ({"xtr": item.xtr, "rloc": str(item.rloc), "site": item.site or ""}, item)

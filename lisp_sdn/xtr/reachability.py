@@ -11,7 +11,7 @@ answer, so for them that silence is told.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from lisp_sdn.address import EidPrefix, IPAddress
@@ -98,6 +98,9 @@ class Prober:
     def pace(self, rate: float) -> None:
         """From now on at most so many probes per second."""
         self._rate = rate
+
+    def __iter__(self) -> Iterator[Target]:
+        return iter(self._targets.values())
 
     def __getitem__(self, rloc: IPAddress) -> Target | None:
         return self._targets.get(rloc)

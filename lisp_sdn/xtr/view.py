@@ -15,6 +15,7 @@ from lisp_sdn.views import (
     Counter,
     LocatorStatus,
     MapCacheEntry,
+    ProbedRloc,
     XtrState,
 )
 from lisp_sdn.xtr import native, show, topology
@@ -146,6 +147,7 @@ class View(Assembly):
             flows=flows,
             groups=groups,
             meters=meters,
+            probed=tuple(ProbedRloc(item.rloc, item.state, item.rtt) for item in self._prober),
         )
 
     def counters(self) -> Iterator[Counter]:

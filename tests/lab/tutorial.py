@@ -21,10 +21,11 @@ ELSEWHERE = "..."
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _VARYING = (
+    # Before the time of day, which a part of it may look like.
+    (re.compile(r"\b(?:[0-9a-f]{2}:){5}[0-9a-f]{2}\b"), "MAC"),
     (re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z"), "TIME"),
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"), "TIME"),
     (re.compile(r"\b(?:\d\d:\d\d:\d\d|\dd\d\dh)\b"), "TIME"),
-    (re.compile(r"\b(?:[0-9a-f]{2}:){5}[0-9a-f]{2}\b"), "MAC"),
     (re.compile(r"\b\d+(?:\.\d+)? ?(?:ms|s)\b"), "N s"),
     (re.compile(r"\b\d+:\d\d\b(?!:)"), "N s"),
     (re.compile(r"time=\S+"), "time=N"),

@@ -58,7 +58,8 @@ def exported() -> dict[str, set[str]]:
     # Told with the first occurrence only.
     found["lisp_dropped_total"] = {"where", "reason"}
     found["lisp_mapping_dropped_total"] = {"reason"}
-    found["lisp_rloc_rtt_seconds"] |= {"xtr", "rloc"}
+    for name in ("rtt_seconds", "reachable"):
+        found[f"lisp_rloc_{name}"] |= {"xtr", "rloc"}
     for name in ("weight", "share", "target"):
         found[f"lisp_policy_balance_{name}"] |= {"site", "rule", "rloc"}
     return found

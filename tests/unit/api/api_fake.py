@@ -64,6 +64,7 @@ from lisp_sdn.views import (
     Origin,
     PetrState,
     PetrUser,
+    ProbedRloc,
     ProxyItrState,
     Refusal,
     RegistrationEntry,
@@ -404,6 +405,11 @@ def filled() -> FakeBackend:
         (PortInfo(3, "eth1", "02:00:00:00:00:03", True),),
         flows=9,
         groups=1,
+        probed=(
+            ProbedRloc(ipaddress.ip_address("192.0.2.9"), LocatorState.UP, 0.004),
+            ProbedRloc(ipaddress.ip_address("192.0.2.10"), LocatorState.UNREACHABLE, 0.005),
+            ProbedRloc(ipaddress.ip_address("192.0.2.11"), LocatorState.UNKNOWN),
+        ),
     )
     mac, homes = "02:00:00:00:01:01", ("xtr-east",)
     backend.mobile = [

@@ -90,7 +90,17 @@ def test_the_state_of_rlocs_and_switches(client: Client) -> None:
     }
     assert [state for state, value in states.items() if value] == ["up"]
     assert {"down", "drained", "no-route", "unreachable"} <= set(states)
-    assert found["lisp_rloc_rtt_seconds", east] == 0.004
+    probed = {
+        (name, dict(labels)["rloc"]): value
+        for (name, labels), value in found.items()
+        if name in ("lisp_rloc_rtt_seconds", "lisp_rloc_reachable")
+    }
+    assert probed == {
+        ("lisp_rloc_rtt_seconds", "192.0.2.9"): 0.004,
+        ("lisp_rloc_rtt_seconds", "192.0.2.10"): 0.005,
+        ("lisp_rloc_reachable", "192.0.2.9"): 1,
+        ("lisp_rloc_reachable", "192.0.2.10"): 0,
+    }
     assert found["lisp_xtr_connected", (("xtr", "xtr-east"),)] == 1
     assert found["lisp_xtr_connected", (("xtr", "xtr-west"),)] == 0
     assert found["lisp_xtr_problems", (("xtr", "xtr-east"),)] == 1
