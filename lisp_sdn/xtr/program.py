@@ -181,7 +181,9 @@ class Program:
         self._number_all()
         for part in parts_of([*listed, *self.set_owners()]):
             for owner in part:
-                if owner not in (self._later or ()):
+                # What changed is looked at again in the end; until then its flows stay as they are,
+                # with their groups.
+                if owner not in (self._later or ()) or self._is_counted(owner):
                     self._note(owner, self._compile(owner, self.number))
             yield []
         compiled = list(self._compiled.values())
@@ -292,6 +294,9 @@ class Program:
     def set_owners(self) -> list[Owner]:
         """The RLOC-sets in use, as owners of the rules that they have by themselves."""
         return [set_owner(rlocs) for rlocs in self._set_uses]
+
+    def _is_counted(self, owner: Owner) -> bool:
+        return self._sets_of(owner) == self._sets.get(owner, ())
 
     def _is_gone(self, owner: Owner) -> bool:
         return owner[0] == _SET and owner[1] not in self._numbers

@@ -18,14 +18,13 @@ from lisp_sdn.actions import (
     PacketIn,
     PacketOut,
     PortInfo,
-    ReadRules,
     SwitchConnected,
 )
 from lisp_sdn.address import EidPrefix
 from lisp_sdn.config import load
 from lisp_sdn.controller import Controller
 from lisp_sdn.model import Locator, Mapping
-from lisp_sdn.rules import Output, Port
+from lisp_sdn.rules import Output, Port, Ruleset
 from lisp_sdn.xtr import replies
 from lisp_sdn.xtr.simulate import Trace
 
@@ -151,17 +150,11 @@ class KitchenSink(MobileNetwork):
         event = SwitchConnected(number, site.ports)
         self.carry_out(self.controller.switch_connected(event, self.now))
 
+    def told(self, site: Site) -> Ruleset:
+        return as_told(super().told(site))
+
     def carry_out(self, actions: Iterable[Action]) -> None:
-        """Rules are told as the edges tell them."""
-        for action in actions:
-            if isinstance(action, ReadRules):
-                site = self.by_datapath[action.datapath_id]
-                told = as_told(site.switch.ruleset())
-                super().carry_out(
-                    self.controller.installed(action.datapath_id, site.ports, told, self.now)
-                )
-            else:
-                super().carry_out([action])
+        super().carry_out(actions)
         self.controller.performed(self.now)
 
     def follow(self, site: Site, trace: Trace) -> None:

@@ -25,7 +25,7 @@ from lisp_sdn.address import EidPrefix, Endpoint, IPAddress
 from lisp_sdn.controller import AnyAction, Controller
 from lisp_sdn.mapping.store import MemoryStore
 from lisp_sdn.model import Act, Locator, Mapping
-from lisp_sdn.rules import CookieClass, match
+from lisp_sdn.rules import CookieClass, Ruleset, match
 from lisp_sdn.wire import Ecm, MapReply, MapRequest, RequestRecord, decode
 
 
@@ -49,6 +49,10 @@ class ControlledNetwork(Network):
     def do(self, site: Site, actions: Iterable[object]) -> None:
         self.carry_out(self.controller.settle(cast("Iterable[AnyAction]", actions), self.now))
 
+    def told(self, site: Site) -> Ruleset:
+        """What the edges tell that a switch holds."""
+        return site.switch.ruleset()
+
     def carry_out(self, actions: Iterable[Action]) -> None:
         todo = deque(actions)
         while todo:
@@ -61,7 +65,7 @@ class ControlledNetwork(Network):
                     self.follow(site, trace)
                 case ReadRules() as action:
                     site = self.by_datapath[action.datapath_id]
-                    rules = site.switch.ruleset()
+                    rules = self.told(site)
                     todo.extend(
                         self.controller.installed(action.datapath_id, site.ports, rules, self.now)
                     )

@@ -12,6 +12,7 @@ from test_xtr_path_mtu import large
 from lisp_sdn.address import EidPrefix
 from lisp_sdn.rules import CookieClass, FlowRule, GroupRule, MeterRule, cookie_class
 from lisp_sdn.trace import Packet, Verdict
+from lisp_sdn.xtr import reconcile, resume
 from lisp_sdn.xtr.frames import parse_ip
 from lisp_sdn.xtr.requests import Verify
 
@@ -59,8 +60,15 @@ def anything(net: KitchenSink, rng: random.Random) -> tuple[str, tuple[object, .
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_it_settles_as_a_fresh_controller_would_have_it(seed: int) -> None:
+def test_it_settles_as_a_fresh_controller_would_have_it(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rng = random.Random(seed)
+    if seed % 2:
+        # As with many flows: what a switch holds is compared in parts, while things go on.
+        monkeypatch.setattr(resume, "AT_ONCE", 0)
+        monkeypatch.setattr(resume, "BRIEF_PART", 2)
+        monkeypatch.setattr(reconcile.parts_of, "__defaults__", (2,))
     net = KitchenSink()
     net.static(0)
     for _ in range(70):

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
 
 import pytest
 from test_controller import ControlledNetwork
 from test_resume_in_parts import as_told
-from xtr_network import CONFIG, Host
+from xtr_network import CONFIG, Host, Site
 
-from lisp_sdn.actions import Action, ReadRules
 from lisp_sdn.config import load
 from lisp_sdn.controller import Controller
+from lisp_sdn.rules import Ruleset
 
 DENY = "{name: r, match: {source_eids: [10.1.0.1/32]}, action: {deny: policy-denied}}"
 
@@ -36,17 +35,8 @@ class Restarted(ControlledNetwork):
         self.advance(2.0)
         return bool(self.target.received)
 
-    def carry_out(self, actions: Iterable[Action]) -> None:
-        """Rules are told as the edges tell them."""
-        for action in actions:
-            if isinstance(action, ReadRules):
-                site = self.by_datapath[action.datapath_id]
-                told = as_told(site.switch.ruleset())
-                super().carry_out(
-                    self.controller.installed(action.datapath_id, site.ports, told, self.now)
-                )
-            else:
-                super().carry_out([action])
+    def told(self, site: Site) -> Ruleset:
+        return as_told(super().told(site))
 
     def restart(self, text: str | None = None) -> None:
         """text: another configuration."""

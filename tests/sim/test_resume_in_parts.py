@@ -16,6 +16,7 @@ from lisp_sdn.controller import Controller
 from lisp_sdn.mapping.store import MemoryStore
 from lisp_sdn.rules import Alike, CookieClass, FlowRule, Ruleset, cookie_class
 from lisp_sdn.xtr import reconcile, resume
+from lisp_sdn.xtr.pipeline import TableId
 
 
 def as_told(ruleset: Ruleset) -> Ruleset:
@@ -224,3 +225,22 @@ def test_what_is_forgotten_before_it_was_taken_over_is_forgotten(parts: int | No
     left = twin.site.switch.ruleset()
     assert left == xtr.wanted()
     assert not [rule for rule in left.flows if cookie_class(rule.cookie) is CookieClass.MAP_CACHE]
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_what_was_found_stays_while_a_port_changes() -> None:
+    twin = Parted()
+    talked(twin)
+    before = {
+        key: rule for key, rule in twin.site.switch.flows.items() if key[0] == TableId.MAP_CACHE
+    }
+    twin.restart()
+    twin.connect()
+    for number in range(1, 100):
+        twin.tunnel(TUNNEL + number % 2)
+        held = twin.site.switch.flows
+        assert [key for key in before if key not in held] == []
+        if not twin.part():
+            break
+    twin.compared()
+    assert twin.controller.xtrs["xa"].wanted() == twin.site.switch.ruleset()
