@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import http.server
 import os
 import signal
 import socket
-import socketserver
+import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -113,35 +111,38 @@ def test_lisp_and_the_rest_reach_each_other(net: Any, who: str, target: str) -> 
     answered(net.nameToNode[who], target)
 
 
+# Without the name of the host, which nobody knows there.
+HTTP_SERVER = """
+import functools, http.server, socket, socketserver, sys
+class Server(http.server.HTTPServer):
+    address_family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+    server_bind = socketserver.TCPServer.server_bind
+files = functools.partial(http.server.SimpleHTTPRequestHandler, directory=sys.argv[2])
+Server((sys.argv[1], 8000), files).serve_forever()
+"""
+
+
 @contextlib.contextmanager
 def serving(node: LispNode, address: str, data: bytes) -> Iterator[None]:
-    """An HTTP server on a node that has `data`."""
+    """An HTTP server on a node that has `data`, as /file."""
+    folder = node.dir / "served"
+    folder.mkdir(exist_ok=True)
+    (folder / "file").write_bytes(data)
+    command = (sys.executable, "-c", HTTP_SERVER, address, str(folder))
+    server = node.spawn(*command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+    def answers() -> bool:
+        with in_namespace(node.pid), contextlib.suppress(ConnectionError):
+            socket.create_connection((address, 8000), 2).close()
+            return True
+        return False
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    class Server(http.server.HTTPServer):
-        address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        # Without the name of the host, which nobody knows here.
-        server_bind = socketserver.TCPServer.server_bind
-
-    with in_namespace(node.pid):
-        server = Server((address, 8000), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
     try:
+        poll("the HTTP server to answer", answers, 10)
         yield
     finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(5)
+        server.terminate()
+        server.wait(5)
 
 
 @pytest.mark.parametrize(
