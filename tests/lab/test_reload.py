@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -34,7 +35,10 @@ def pinging(lab: Any) -> Iterator[Callable[[], Any]]:
         if pings.poll() is None:
             pings.send_signal(signal.SIGINT)
         out, _ = pings.communicate(timeout=10)
-        return Pings.read(out.decode())
+        seen = Pings.read(out.decode())
+        # The newest may still be under way when ping is told to stop.
+        under_way = seen.sent not in seen.times and seen.sent - 1 in seen.times
+        return replace(seen, sent=seen.sent - under_way)
 
     try:
         yield result
@@ -127,7 +131,7 @@ def test_a_mistake_in_the_file_changes_nothing(lab: Any, file: dict[str, Any]) -
     write(lab, file)
     reply = lab.net.ctl.rest("POST", "/lisp/v1/configuration/reload", {})
     assert reply.status == 422
-    told = " ".join(error["detail"] for error in reply.body["errors"])
+    told = str(reply.body["errors"])
     assert "xtrs[1].site" in told
     assert "xtrs[1].datapath_id" in told
     lab.net.ctl.process.send_signal(signal.SIGHUP)
